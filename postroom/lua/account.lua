@@ -1,0 +1,65 @@
+-- The account at SendGrid: one pause for the whole fleet, and one probe at a time when it may be over.
+--
+-- kind "limited": SendGrid said until when (429); then all go on. "refused" (401, 403) and "outage" (five requests in
+-- a row that were not sent, or answered with 503): one mail at a time is tried, 1 to 60 s apart, until one goes well.
+
+local IN_A_ROW = 5
+local FIRST_PAUSE, LONGEST_PAUSE = 1000, 60000
+
+local function read_account(name)
+  local stored = redis.call('HMGET', ACCOUNT .. name, 'kind', 'until', 'interval', 'probe', 'probe_until', 'reason')
+  return {
+    name = name, kind = stored[1], until_ms = tonumber(stored[2] or 0), interval = tonumber(stored[3] or 0),
+    probe = stored[4], probe_until = tonumber(stored[5] or 0), reason = stored[6] or '',
+  }
+end
+
+-- How long a claim must wait, and whether it would be the probe.
+local function gate(account)
+  if not account.kind then return 0, false end
+  if now < account.until_ms then return account.until_ms - now, false end
+  if account.kind == 'limited' then return 0, false end
+  if account.probe and now < account.probe_until then return account.probe_until - now, false end
+  return 0, true
+end
+
+local function start_probe(account, nonce, until_ms)
+  redis.call('HSET', ACCOUNT .. account.name, 'probe', nonce, 'probe_until', until_ms)
+end
+
+local function end_probe(account, nonce)
+  if account.probe == nonce then redis.call('HDEL', ACCOUNT .. account.name, 'probe', 'probe_until') end
+end
+
+-- `asked` is how long SendGrid asked to wait, or nil.
+local function pause(account, kind, reason, asked)
+  local interval = FIRST_PAUSE
+  if account.kind then interval = math.min(LONGEST_PAUSE, math.max(FIRST_PAUSE, account.interval * 2)) end
+  local until_ms = math.max(account.until_ms, now + (asked or interval))
+  redis.call('HSET', ACCOUNT .. account.name, 'kind', kind, 'until', until_ms, 'interval', interval, 'reason', reason)
+  if not account.kind then count('pauses') end
+end
+
+local function resume(account) redis.call('DEL', ACCOUNT .. account.name) end
+
+local function is_paused(account)
+  return account.kind and (account.kind ~= 'limited' or now < account.until_ms)
+end
+
+-- What the outcomes of one settle say of the account; `said` has counts of kinds and the last reason of each.
+local function judge_account(account, said, window)
+  local is_probe = window and window.probe
+  if said.limited then
+    pause(account, 'limited', 'http_429', said.limited_wait)
+  elseif said.refused then
+    if is_probe or not is_paused(account) then pause(account, 'refused', said.refused) end
+  elseif said.well then
+    if is_probe or not is_paused(account) then resume(account) end
+  elseif said.failures > 0 then
+    local failures = redis.call('HINCRBY', ACCOUNT .. account.name, 'failures', said.failures)
+    if is_probe or (failures >= IN_A_ROW and not is_paused(account)) then
+      pause(account, 'outage', said.failure)
+    end
+  end
+  if is_probe and not said.well then end_probe(account, window.nonce) end
+end

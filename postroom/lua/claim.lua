@@ -1,0 +1,131 @@
+-- Claim: from queued to sending, for the mails that go on the wire now.
+--
+-- Two sources: the rows of a chunk (args.chunk), or the singles of a lane (args.lane). Returned: a msgpack map with
+-- `verdict` "claimed" (with `groups`: {chunk, {{row, attempt}, …}}), "finished", "idle" (nothing is due), "wait"
+-- (paused: `wait` milliseconds, `reason`), or "unknown"; for singles the payloads follow in the reply.
+
+local MOST_BYTES = 8 * 1024 * 1024 -- of compressed payloads in one window of singles
+
+local nonce = args.nonce
+local until_ms = now + rules.deadline + rules.slack
+local groups, payloads = {}, {}
+
+local function reply(verdict, extra)
+  local map = extra or {}
+  map.verdict = verdict
+  map.groups = map.groups or groups
+  return { cmsgpack.pack(map), unpack(payloads) }
+end
+
+local function take(chunk, row)
+  move(chunk, row, SENDING)
+  local group = groups[#groups]
+  if not group or group[1] ~= chunk.id then
+    group = { chunk.id, {} }
+    groups[#groups + 1] = group
+    chunk.live = chunk.live + 1
+  end
+  group[2][#group[2] + 1] = { row, record_of(chunk, row).attempts + 1 }
+end
+
+local function open_window(account, probe)
+  if #groups == 0 then return end
+  local rows_of = {}
+  for index, group in ipairs(groups) do
+    local rows = {}
+    for place, mail in ipairs(group[2]) do rows[place] = mail[1] end
+    rows_of[index] = { group[1], rows }
+  end
+  write_window(nonce, { nonce = nonce, account = account.name, probe = probe, groups = rows_of, until_ms = until_ms })
+  redis.call('ZADD', OVERDUE, until_ms, nonce)
+  redis.call('ZADD', OWNERS, now, args.owner)
+  if probe then start_probe(account, nonce, until_ms) end
+end
+
+-- A claim that is said again, after a lost reply, gets the same window.
+local function repeated(window)
+  for index, group in ipairs(window.groups) do
+    local chunk = open(group[1])
+    local mails = {}
+    for place, row in ipairs(group[2]) do mails[place] = { row, record_of(chunk, row).attempts + 1 } end
+    groups[index] = { group[1], mails }
+    if not chunk.batch then payloads[#payloads + 1] = redis.call('GET', PAYLOAD .. chunk.id) end
+  end
+  return reply('claimed')
+end
+
+local function claim_rows(chunk, limit)
+  for row, state in ipairs(chunk.rows) do
+    if state == ALONE then return take(chunk, row - 1) end
+  end
+  local taken = 0
+  for row, state in ipairs(chunk.rows) do
+    if taken == limit then return end
+    if state == QUEUED then
+      take(chunk, row - 1)
+      taken = taken + 1
+    end
+  end
+end
+
+local function claim_chunk()
+  local chunk = open(args.chunk)
+  if not chunk then return reply('unknown') end
+  if chunk.unfinished == 0 then return reply('finished', { size = #chunk.rows }) end
+  if chunk.batch and redis.call('HEXISTS', BATCH .. chunk.batch, 'sealed') == 0 then return reply('idle') end
+  if chunk.send_at > now then return reply('idle') end
+  chunk.touched = true
+  local account = read_account(args.account)
+  if now >= chunk.expires then expire_queued(chunk) end
+  local wait, probe = gate(account)
+  if wait == 0 then
+    claim_rows(chunk, probe and 1 or args.limit)
+    open_window(account, probe)
+  end
+  close(chunk)
+  if #groups > 0 then return reply('claimed') end
+  if chunk.unfinished == 0 then return reply('finished', { size = #chunk.rows }) end
+  if wait > 0 and has_claimable(chunk) then return reply('wait', { wait = wait, reason = account.reason }) end
+  return reply('idle')
+end
+
+-- Pop singles until the window is full. An id may stand in the list twice, or be finished by now: its state decides.
+local function claim_singles(list, limit)
+  local taken, bytes = 0, 0
+  while taken < limit and bytes < MOST_BYTES do
+    local id = redis.call('LPOP', list)
+    if not id then return taken end
+    local chunk = open(id)
+    if chunk and is_claimable(state_of(chunk, 0)) then
+      if now >= chunk.expires then
+        expire_queued(chunk)
+      else
+        take(chunk, 0)
+        local payload = redis.call('GET', PAYLOAD .. id)
+        payloads[#payloads + 1] = payload
+        taken, bytes = taken + 1, bytes + #payload
+      end
+    end
+  end
+  return taken
+end
+
+local function claim_lane()
+  if args.first then drain_started(args.lane) end
+  local alone, singles = alone_of(args.lane), singles_of(args.lane)
+  if redis.call('LLEN', alone) + redis.call('LLEN', singles) == 0 then return reply('idle') end
+  local account = read_account(args.account)
+  local wait, probe = gate(account)
+  if wait > 0 then return reply('wait', { wait = wait, reason = account.reason }) end
+  if claim_singles(alone, 1) == 0 then claim_singles(singles, probe and 1 or args.limit) end
+  open_window(account, probe)
+  close_all()
+  if #groups == 0 then return reply('idle') end
+  if redis.call('LLEN', singles) > 0 then wake_lane(args.lane, args.drain, nonce) end
+  return reply('claimed')
+end
+
+local window = read_window(nonce)
+if window then return repeated(window) end
+if args.chunk then return claim_chunk() end
+return claim_lane()

@@ -1,0 +1,359 @@
+-- What every step of the ledger shares: time, keys, chunks and the mails in them.
+--
+-- A step gets ARGV[1], the rules (durations in milliseconds, limits), and ARGV[2], its own arguments, both msgpack.
+-- A mail is a row of a chunk. A single is a chunk of one, so there is one kind of record. Its id is `chunk.row` for a
+-- row of a batch (whose chunk is `batch.first_row`), and the chunk's own id for a single.
+
+local rules = cmsgpack.unpack(ARGV[1])
+local args = cmsgpack.unpack(ARGV[2])
+
+-- The only clock is Redis' own; `shift` lets a test move it.
+local function read_clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000) + rules.shift
+end
+local now = read_clock()
+
+-- States, one byte a mail. Three of them are "queued" to the outside.
+local QUEUED, WAITING, ALONE = ('q'):byte(), ('w'):byte(), ('o'):byte() -- due; due later; due, to be claimed alone
+local SENDING, IN_DOUBT = ('s'):byte(), ('d'):byte()
+local ACCEPTED, REJECTED, EXHAUSTED = ('a'):byte(), ('r'):byte(), ('x'):byte()
+local EXPIRED, CANCELLED, UNRESOLVED = ('e'):byte(), ('c'):byte(), ('u'):byte()
+
+local NAME = {
+  [QUEUED] = 'queued', [WAITING] = 'queued', [ALONE] = 'queued',
+  [SENDING] = 'sending', [IN_DOUBT] = 'in_doubt',
+  [ACCEPTED] = 'accepted', [REJECTED] = 'rejected', [EXHAUSTED] = 'exhausted',
+  [EXPIRED] = 'expired', [CANCELLED] = 'cancelled', [UNRESOLVED] = 'unresolved',
+}
+local FINISHED = {
+  [ACCEPTED] = true, [REJECTED] = true, [EXHAUSTED] = true,
+  [EXPIRED] = true, [CANCELLED] = true, [UNRESOLVED] = true,
+}
+local FINISHED_NAMES = { 'accepted', 'rejected', 'exhausted', 'expired', 'cancelled', 'unresolved' }
+
+local function is_claimable(state) return state == QUEUED or state == ALONE end
+local function is_queued(state) return state == QUEUED or state == ALONE or state == WAITING end
+
+-- A record: attempts used (1 byte), last change (4 bytes, seconds), receipt (22 bytes, zeros while there is none).
+local RECORD, RECEIPT = 27, 22
+local NO_RECEIPT = string.rep('\0', RECEIPT)
+
+local CHUNK, PAYLOAD = 'postroom:chunk:', 'postroom:payload:'
+local RECORDS, NOTES = 'postroom:records:', 'postroom:notes:'
+local BATCH, KEY, LANE, ACCOUNT = 'postroom:batch:', 'postroom:key:', 'postroom:lane:', 'postroom:account:'
+local WINDOWS, OVERDUE, OWNERS = 'postroom:windows', 'postroom:overdue', 'postroom:owners'
+local DUE, DOUBTS, DEADLINES = 'postroom:due', 'postroom:doubts', 'postroom:deadlines'
+local ANNOUNCE, ANNOUNCED = 'postroom:announce', 'postroom:announced:'
+local UNREPORTED, THEN, UNSEALED, TRIM = 'postroom:unreported', 'postroom:then', 'postroom:unsealed', 'postroom:trim'
+local STATS = 'postroom:stats'
+
+local PAGE = 500 -- wake-ups pushed in one step; Lua's unpack fails at 8,000 arguments
+
+local function batch_of(chunk_id) return chunk_id:match('^([^.]+)%.') end
+local function chunks_of(batch_id) return BATCH .. batch_id .. ':chunks' end
+local function singles_of(lane) return LANE .. lane .. ':singles' end
+local function alone_of(lane) return LANE .. lane .. ':alone' end
+
+local function mail_id(chunk, row)
+  return chunk.batch and (chunk.id .. '.' .. row) or chunk.id
+end
+
+-- "batch.first.row" is a row of a chunk, anything else a chunk (and so a single too).
+local function locate(id)
+  local chunk_id, row = id:match('^([^.]+%.%d+)%.(%d+)$')
+  if chunk_id then return chunk_id, tonumber(row) end
+  return id, nil
+end
+
+local function count(what, by) redis.call('HINCRBY', STATS, what, by or 1) end
+
+-- A wake-up is Celery's own message with places left open: the id, the time it is announced, and a chunk's first row.
+local function wake_up(template, id)
+  local first_row = id:match('%.(%d+)$') or '0'
+  return (template:gsub('@ID@', id):gsub('@AT@', string.format('%.0f', now)):gsub('"@ROW@"', first_row))
+end
+
+-- Chunks are read once and written once in a step. ------------------------------------------------------------------
+
+local open_chunks = {}
+
+local function open(id)
+  local chunk = open_chunks[id]
+  if chunk then return chunk end
+  local stored = redis.call('HMGET', CHUNK .. id, 'states', 'lane', 'policy', 'expires', 'live', 'created', 'send_at', 'key', 'interval')
+  if not stored[1] then return nil end
+  chunk = {
+    id = id, batch = batch_of(id), rows = { stored[1]:byte(1, -1) },
+    lane = stored[2], policy = stored[3], expires = tonumber(stored[4]), live = tonumber(stored[5] or 0),
+    created = tonumber(stored[6]), send_at = tonumber(stored[7] or 0), key = stored[8], interval = stored[9],
+    tally = {}, records = {}, notes = {}, changed_notes = {}, unfinished = 0,
+  }
+  for _, state in ipairs(chunk.rows) do
+    if not FINISHED[state] then chunk.unfinished = chunk.unfinished + 1 end
+  end
+  chunk.was_finished = chunk.unfinished == 0
+  open_chunks[id] = chunk
+  return chunk
+end
+
+local function state_of(chunk, row) return chunk.rows[row + 1] end
+
+-- A note is kept of a mail that something out of the ordinary has happened to.
+local function note_of(chunk, row)
+  local note = chunk.notes[row]
+  if note == nil then
+    local stored = redis.call('HGET', NOTES .. chunk.id, row)
+    note = stored and cmsgpack.unpack(stored) or { doubts = 0, died = 0 }
+    chunk.notes[row] = note
+  end
+  return note
+end
+
+local function change_note(chunk, row)
+  chunk.changed_notes[row] = true
+  chunk.dirty = true
+  return note_of(chunk, row)
+end
+
+local function record_of(chunk, row)
+  local record = chunk.records[row]
+  if record == nil then
+    chunk.stored_records = chunk.stored_records or redis.call('GET', RECORDS .. chunk.id) or ''
+    local stored = chunk.stored_records:sub(row * RECORD + 1, row * RECORD + RECORD)
+    if #stored == RECORD then
+      record = { attempts = stored:byte(1), receipt = stored:sub(6) }
+    else
+      record = { attempts = 0, receipt = NO_RECEIPT }
+    end
+    chunk.records[row] = record
+  end
+  return record
+end
+
+local function move(chunk, row, to)
+  local from = state_of(chunk, row)
+  if from == to then return end
+  if FINISHED[from] and chunk.batch then
+    -- The report is a snapshot: what it says of this mail is kept beside the later truth.
+    local note = change_note(chunk, row)
+    note.was = note.was or { state = NAME[from], reason = note.reason, errors = note.errors }
+  end
+  chunk.rows[row + 1] = to
+  chunk.tally[NAME[from]] = (chunk.tally[NAME[from]] or 0) - 1
+  chunk.tally[NAME[to]] = (chunk.tally[NAME[to]] or 0) + 1
+  if FINISHED[to] and not FINISHED[from] then chunk.unfinished = chunk.unfinished - 1 end
+  if FINISHED[from] and not FINISHED[to] then chunk.unfinished = chunk.unfinished + 1 end
+  record_of(chunk, row).changed = true
+  chunk.dirty = true
+end
+
+local function use_attempt(chunk, row)
+  local record = record_of(chunk, row)
+  record.attempts = math.min(255, record.attempts + 1)
+  record.changed = true
+  return record.attempts
+end
+
+-- Back to the queue: a single goes to the end of its lane (or to its head, if it had a place there already).
+local function requeue(chunk, row, at_head)
+  local alone = note_of(chunk, row).died > 0
+  move(chunk, row, alone and ALONE or QUEUED)
+  if not chunk.batch then
+    local push = at_head and 'LPUSH' or 'RPUSH'
+    redis.call(push, alone and alone_of(chunk.lane) or singles_of(chunk.lane), chunk.id)
+  end
+end
+
+local function wait_until(chunk, row, due)
+  move(chunk, row, WAITING)
+  redis.call('ZADD', DUE, math.min(due, chunk.expires), mail_id(chunk, row))
+end
+
+-- Finished without being accepted. After a doubt nobody can say "it was not sent": then it is unresolved.
+local function fail(chunk, row, state, reason, errors)
+  local note = change_note(chunk, row)
+  note.reason, note.errors = reason, errors
+  move(chunk, row, note.doubts > 0 and UNRESOLVED or state)
+end
+
+local function doubt(chunk, row, reason, nonce)
+  local note = change_note(chunk, row)
+  note.doubts = note.doubts + 1
+  note.reason, note.nonce = reason, nonce
+  use_attempt(chunk, row)
+  move(chunk, row, IN_DOUBT)
+  redis.call('ZADD', DOUBTS, now + rules.grace, mail_id(chunk, row))
+  count('doubts')
+end
+
+local function accept(chunk, row, receipt)
+  local record = record_of(chunk, row)
+  if #receipt == RECEIPT then
+    record.receipt = receipt
+  elseif receipt ~= '' then
+    change_note(chunk, row).receipt = receipt
+  end
+  move(chunk, row, ACCEPTED)
+end
+
+-- Expiry is judged where a mail would otherwise be sent, and by the sweep.
+local function expire_queued(chunk)
+  for row = 0, #chunk.rows - 1 do
+    if is_queued(state_of(chunk, row)) then fail(chunk, row, EXPIRED, 'expired') end
+  end
+end
+
+-- Windows: the mails that one task has claimed. The nonce is `owner/number`. ----------------------------------------
+
+local function read_window(nonce)
+  local stored = redis.call('HGET', WINDOWS, nonce)
+  return stored and cmsgpack.unpack(stored)
+end
+
+local function write_window(nonce, window) redis.call('HSET', WINDOWS, nonce, cmsgpack.pack(window)) end
+
+local function close_window(nonce)
+  redis.call('HDEL', WINDOWS, nonce)
+  redis.call('ZREM', OVERDUE, nonce)
+end
+
+-- Writing back. ------------------------------------------------------------------------------------------------------
+
+local trims = {} -- chunks whose payload still holds accepted mails, for the caller to trim
+
+local function write_records(chunk)
+  local rows = {}
+  for row, record in pairs(chunk.records) do
+    if record.changed then rows[#rows + 1] = row end
+  end
+  table.sort(rows)
+  local seconds = struct.pack('>I4', math.floor(now / 1000))
+  local first, parts = nil, {}
+  for index, row in ipairs(rows) do
+    first = first or row
+    local record = chunk.records[row]
+    parts[#parts + 1] = string.char(record.attempts) .. seconds .. record.receipt
+    if rows[index + 1] ~= row + 1 then
+      redis.call('SETRANGE', RECORDS .. chunk.id, first * RECORD, table.concat(parts))
+      first, parts = nil, {}
+    end
+  end
+end
+
+local function write_notes(chunk)
+  for row in pairs(chunk.changed_notes) do
+    redis.call('HSET', NOTES .. chunk.id, row, cmsgpack.pack(chunk.notes[row]))
+  end
+end
+
+local function has_claimable(chunk)
+  for _, state in ipairs(chunk.rows) do
+    if is_claimable(state) then return true end
+  end
+  return false
+end
+
+local function announce(chunk)
+  redis.call('LPUSH', chunk.lane, wake_up(redis.call('HGET', BATCH .. chunk.batch, 'wake_up'), chunk.id))
+end
+
+local function announce_if_claimable(chunk)
+  local index = ANNOUNCED .. chunk.lane
+  if not has_claimable(chunk) then
+    redis.call('ZREM', index, chunk.id)
+  elseif chunk.wake then
+    announce(chunk)
+    redis.call('ZADD', index, now, chunk.id)
+  elseif chunk.touched then
+    redis.call('ZADD', index, now, chunk.id)
+    if chunk.interval then redis.call('HDEL', CHUNK .. chunk.id, 'interval') end
+  else
+    redis.call('ZADD', index, 'NX', now, chunk.id)
+  end
+end
+
+local function outlive(chunk, at)
+  for _, key in ipairs({ CHUNK, RECORDS, NOTES }) do redis.call('PEXPIREAT', key .. chunk.id, at) end
+  if chunk.key then redis.call('PEXPIREAT', KEY .. chunk.key, at) end
+end
+
+local function all_accepted(chunk)
+  for _, state in ipairs(chunk.rows) do
+    if state ~= ACCEPTED then return false end
+  end
+  return true
+end
+
+-- Content is kept only of mails that were not accepted, for a retry by hand.
+local function release_payload(chunk)
+  if all_accepted(chunk) then
+    redis.call('DEL', PAYLOAD .. chunk.id)
+    redis.call('SREM', TRIM, chunk.id)
+  elseif chunk.batch then
+    redis.call('SADD', TRIM, chunk.id)
+    trims[#trims + 1] = chunk.id
+  else
+    redis.call('PEXPIRE', PAYLOAD .. chunk.id, rules.keep_failed)
+  end
+end
+
+local function pack_tight(chunk)
+  local records = redis.call('GET', RECORDS .. chunk.id)
+  if records then redis.call('SET', RECORDS .. chunk.id, records) end -- SETRANGE has left room to grow
+end
+
+local function finish_batch(id)
+  local key = BATCH .. id
+  local stored = redis.call('HMGET', key, 'sealed', 'total', 'final_at', 'expires', 'key', unpack(FINISHED_NAMES))
+  if not stored[1] or stored[3] then return end
+  local finished = 0
+  for index = 6, 11 do finished = finished + tonumber(stored[index] or 0) end
+  if finished < tonumber(stored[2]) then return end
+  redis.call('HSET', key, 'final_at', now)
+  redis.call('ZADD', UNREPORTED, now, id)
+  local at = math.max(now, tonumber(stored[4])) + rules.keep
+  redis.call('PEXPIREAT', key, at)
+  redis.call('PEXPIREAT', chunks_of(id), at)
+  if stored[5] then redis.call('PEXPIREAT', KEY .. stored[5], at) end
+end
+
+local function finish_chunk(chunk)
+  redis.call('ZREM', DEADLINES, chunk.id)
+  pack_tight(chunk)
+  -- A chunk's rows are read by its batch's report, so they outlive it.
+  outlive(chunk, (chunk.batch and math.max(now, chunk.expires) + 3600000 or now) + rules.keep)
+  -- The chord counts a chunk when its task returns: a chunk finished by anyone else is announced once more.
+  if chunk.batch and not args.in_task then announce(chunk) end
+end
+
+local function tally_batch(chunk)
+  local key = BATCH .. chunk.batch
+  for name, change in pairs(chunk.tally) do
+    if change ~= 0 then redis.call('HINCRBY', key, name, change) end
+  end
+  if chunk.was_finished and redis.call('HEXISTS', key, 'reported_at') == 1 then
+    redis.call('HSETNX', key, 'changed_since', now)
+  end
+end
+
+local function close(chunk)
+  if not (chunk.dirty or chunk.touched or chunk.wake) then return end
+  if chunk.dirty then
+    redis.call('HSET', CHUNK .. chunk.id, 'states', string.char(unpack(chunk.rows)), 'live', chunk.live)
+    write_records(chunk)
+    write_notes(chunk)
+    if chunk.batch then tally_batch(chunk) end
+  end
+  local is_finished = chunk.unfinished == 0
+  if chunk.batch then announce_if_claimable(chunk) end
+  if is_finished and chunk.dirty then
+    if not chunk.was_finished then finish_chunk(chunk) end
+    release_payload(chunk)
+    if chunk.batch and not chunk.was_finished then finish_batch(chunk.batch) end
+  end
+end
+
+local function close_all()
+  for _, chunk in pairs(open_chunks) do close(chunk) end
+end

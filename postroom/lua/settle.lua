@@ -1,0 +1,123 @@
+-- Settle: what became of the mails of a window. Each mail is counted once, however often a settle is repeated.
+--
+-- args.groups: {chunk, {{row, kind, reason, receipt, errors, delay}, …}}. `errors` is JSON text, `delay` the
+-- milliseconds until a retry. Returns a msgpack map: `trims`, chunks whose payload is to be trimmed; `stale`, how many
+-- outcomes came too late to count; `paused`, why the account is paused after this, or nothing.
+
+local window = args.nonce and read_window(args.nonce)
+local said = { failures = 0 }
+local stale = 0
+
+local function hear(kind, reason, wait)
+  if kind == 'accepted' or kind == 'rejected' or kind == 'retry' then said.well = true end
+  if kind == 'unsent' or kind == 'unavailable' then
+    said.failures, said.failure = said.failures + 1, reason
+  elseif kind == 'refused' then
+    said.refused = reason
+  elseif kind == 'limited' then
+    said.limited = true
+    if wait and wait > 0 then said.limited_wait = math.max(said.limited_wait or 0, wait) end
+  end
+end
+
+local function retry(chunk, row, reason, delay, uses_attempt)
+  local attempts = record_of(chunk, row).attempts
+  if uses_attempt then attempts = use_attempt(chunk, row) end
+  if attempts >= rules.attempts then return fail(chunk, row, EXHAUSTED, reason) end
+  change_note(chunk, row).reason = reason
+  wait_until(chunk, row, now + delay)
+end
+
+local function apply(chunk, row, kind, reason, receipt, errors, delay)
+  if kind == 'rejected' then
+    use_attempt(chunk, row)
+    return fail(chunk, row, REJECTED, reason, errors)
+  end
+  if kind == 'doubt' then return doubt(chunk, row, reason, args.nonce) end
+  if kind == 'retry' then return retry(chunk, row, reason, delay, true) end
+  -- A probe's 503 uses no attempt, so that an outage burns none.
+  if kind == 'unavailable' then return retry(chunk, row, reason, delay, not (window and window.probe)) end
+  if kind == 'unsent' then return retry(chunk, row, reason, delay, false) end
+  return requeue(chunk, row, true) -- limited, refused, released
+end
+
+-- The window was taken for lost, and its mail is in doubt; now its own outcome comes after all.
+local function heal(chunk, row, kind, ...)
+  if kind == 'doubt' then return end
+  local note = change_note(chunk, row)
+  note.doubts = note.doubts - 1
+  local record = record_of(chunk, row)
+  record.attempts = record.attempts - 1
+  redis.call('ZREM', DOUBTS, mail_id(chunk, row))
+  apply(chunk, row, kind, ...)
+end
+
+local function is_in_window(chunk_id, row)
+  if not window then return false end
+  for _, group in ipairs(window.groups) do
+    if group[1] == chunk_id then
+      for place, held in ipairs(group[2]) do
+        if held == row then
+          table.remove(group[2], place)
+          return true
+        end
+      end
+    end
+  end
+  return false
+end
+
+local function settle(chunk, row, kind, reason, receipt, errors, delay)
+  local mine = is_in_window(chunk.id, row)
+  local state = state_of(chunk, row)
+  if kind == 'accepted' then
+    -- Proof that SendGrid has it settles a mail from every state but accepted.
+    if state == ACCEPTED then
+      if receipt ~= record_of(chunk, row).receipt then count('extra_copies') end
+    else
+      if state == IN_DOUBT then redis.call('ZREM', DOUBTS, mail_id(chunk, row)) end
+      if mine then use_attempt(chunk, row) end
+      accept(chunk, row, receipt)
+    end
+  elseif mine and state == SENDING then
+    apply(chunk, row, kind, reason, receipt, errors, delay)
+  elseif state == IN_DOUBT and args.nonce and note_of(chunk, row).nonce == args.nonce then
+    heal(chunk, row, kind, reason, receipt, errors, delay)
+  else
+    stale = stale + 1
+  end
+end
+
+local function shrink_window()
+  if not window then return end
+  local left = {}
+  for _, group in ipairs(window.groups) do
+    if #group[2] > 0 then
+      left[#left + 1] = group
+    else
+      local chunk = open(group[1])
+      if chunk then
+        chunk.live = math.max(0, chunk.live - 1)
+        chunk.dirty = true
+      end
+    end
+  end
+  if #left == 0 then return close_window(args.nonce) end
+  window.groups = left
+  write_window(args.nonce, window)
+end
+
+for _, group in ipairs(args.groups) do
+  local chunk = open(group[1])
+  if chunk then
+    for _, mail in ipairs(group[2]) do
+      hear(mail[2], mail[3], mail[6])
+      settle(chunk, unpack(mail, 1, 6))
+    end
+  end
+end
+local account = read_account(args.account)
+judge_account(account, said, window)
+shrink_window()
+close_all()
+return cmsgpack.pack({ trims = trims, stale = stale, paused = said.limited and 'http_429' or said.refused })

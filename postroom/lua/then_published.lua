@@ -1,0 +1,3 @@
+-- The batch's `then` has been published.
+
+return redis.call('ZREM', THEN, args.batch)

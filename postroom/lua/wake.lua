@@ -1,0 +1,14 @@
+-- Announce a chunk again: its task gives it back before it is finished. Or a lane, for a drain.
+
+if args.chunk then
+  local chunk = open(args.chunk)
+  if chunk and has_claimable(chunk) then
+    chunk.wake = true
+    close(chunk)
+    return 1
+  end
+  return 0
+end
+if redis.call('LLEN', singles_of(args.lane)) == 0 then return 0 end
+wake_lane(args.lane, args.drain, args.id)
+return 1

@@ -1,0 +1,401 @@
+"""Field: SendGrid's rules for each field of a body, in SendGrid's words."""
+
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from postroom.errors import Fault
+from postroom.mail.addresses import EXAMPLE, address_of
+from postroom.mail.checks import (
+    CONTROL_CHARACTERS,
+    Check,
+    fault,
+    has_control,
+    integer,
+    line,
+    list_of,
+    object_of,
+    required,
+    saying,
+    string,
+    text,
+    under,
+    wrong_type,
+)
+from postroom.mail.options import ASM, MAIL_SETTINGS, TRACKING_SETTINGS
+
+#: The most bytes of names and values in a personalization's `substitutions`; and in its `custom_args`, together with
+#: those of the whole mail. SendGrid's newest pages say 50,000, its specification says 10,000.
+MOST_BYTES = 10_000
+
+#: How far ahead SendGrid takes a `send_at`, in seconds.
+SCHEDULE_SECONDS = 72 * 3600
+
+RESERVED_HEADERS = frozenset(
+    ("x-sg-id", "x-sg-eid", "received", "dkim-signature", "content-type", "content-transfer-encoding")
+    + ("to", "from", "subject", "reply-to", "cc", "bcc")
+)
+
+_SUBJECT = "The subject of your email must be a string at least one character in length."
+_SEND_AT = (
+    "The send_at parameter is expecting a Unix timestamp as an integer. "
+    "We will send immediately if you include a send_at timestamp that is in the past."
+)
+
+
+def fits(strings: Mapping[str, str | None]) -> bool:
+    """Whether the names and values of an object of strings are within `MOST_BYTES`, as UTF-8."""
+    joined = "".join(strings) + "".join(filter(None, strings.values()))
+    return 4 * len(joined) <= MOST_BYTES or len(joined.encode("utf-8", "surrogatepass")) <= MOST_BYTES
+
+
+# -- Addresses
+
+
+def _copies(field: str, role: str) -> Check:
+    """cc or bcc: an empty list is refused, while the field itself may be missing."""
+    each = f"Each recipient object must at least have an email address and may also contain a name. {EXAMPLE}"
+    empty = fault(
+        f"The {field} array, when used, must at least have an email parameter with a valid email address "
+        f"and it may also contain a name parameter. {EXAMPLE}"
+    )
+    listed = list_of(address_of(role, each))
+    return lambda value: empty if value == [] else listed(value)
+
+
+_NO_TO = (
+    "The to array is required for all personalization objects, "
+    "and must have at least one email object with a valid email address."
+)
+_to_list = list_of(address_of("To", "The to email parameter is required."))
+
+
+def _to(value: Any) -> Sequence[Fault]:
+    return fault(_NO_TO) if value == [] else _to_list(value)
+
+
+_from = address_of(
+    "From",
+    absent="The from object must at least have an email parameter with a valid email address "
+    f"and may also contain a name parameter. {EXAMPLE}",
+    invalid="The from email does not contain a valid address.",
+)
+
+_REPLY_TO = (
+    "The reply_to object, when used, must at least have an email parameter with a valid email address "
+    f"and it may also contain a name parameter. {EXAMPLE}"
+)
+_reply_to = address_of("Reply-To", absent=_REPLY_TO, invalid=_REPLY_TO)
+_replies = list_of(
+    address_of(
+        "Reply-To",
+        absent="The reply_to_list object, when used, must at least have an email parameter "
+        "and may also contain a name parameter",
+    )
+)
+
+
+def _reply_to_list(value: Any) -> Sequence[Fault]:
+    found = list(_replies(value))
+    if isinstance(value, list):
+        if len(value) > 1000:
+            found += fault("There is a limit of 1000 addresses in reply_to_list.")
+        if any(value.index(each) < index for index, each in enumerate(value[:1001])):
+            found += fault("The objects of reply_to_list must be unique.")
+    return found
+
+
+# -- Strings
+
+
+def _subject(value: Any) -> Sequence[Fault]:
+    return line(value) if isinstance(value, str) and value else fault(_SUBJECT)
+
+
+def _header_check(values: str, names: str, reserved: str) -> Check:
+    """The check of `headers`. Its texts for the whole mail and for a personalization differ by a word or two."""
+
+    def of_header(name: str, value: Any) -> Sequence[Fault]:
+        if not name or " " in name or not name.isascii():
+            return fault(names)
+        if "\t" in name or has_control(name):
+            return fault(CONTROL_CHARACTERS)
+        if name.lower() in RESERVED_HEADERS:
+            return fault(reserved)
+        return line(value) if isinstance(value, str) else fault(values)
+
+    def checked(value: Any) -> Sequence[Fault]:
+        if not isinstance(value, dict):
+            return wrong_type("object", value)
+        found: list[Fault] = []
+        seen = set()
+        for name, item in value.items():
+            if faults := of_header(name, item):
+                found += under(name, faults)
+            if name.lower() in seen:
+                found += fault("The headers cannot contain duplicate keys.", name)
+            seen.add(name.lower())
+        return found
+
+    return checked
+
+
+def _strings(message: str) -> Check:
+    """An object of strings, with this text for any other value in it."""
+    words = fault(message)
+
+    def checked(value: Any) -> Sequence[Fault]:
+        if not isinstance(value, dict):
+            return wrong_type("object", value)
+        found: list[Fault] = []
+        for name, item in value.items():
+            if not isinstance(item, str):
+                found += under(name, words)
+        return found
+
+    return checked
+
+
+_args = _strings("All values of custom arguments object must be strings")
+
+
+def _own_args(value: Any) -> Sequence[Fault]:
+    """A personalization's `custom_args`. Those of the whole mail may be empty: they get the id of the mail."""
+    return fault("custom_args cannot be empty.") if value == {} else _args(value)
+
+
+_SUBSTITUTIONS = "The substitution values must be an object of key/value pairs, where the values are all strings."
+
+
+def _substitutions(value: Any) -> Sequence[Fault]:
+    """Null passes as a value: SendGrid takes it (anymail/django-anymail#422)."""
+    if not isinstance(value, dict):
+        return fault(_SUBSTITUTIONS)
+    found: list[Fault] = []
+    for name, item in value.items():
+        if item is not None and not isinstance(item, str):
+            found += fault(_SUBSTITUTIONS, name)
+    if found:
+        return found
+    if len(value) > 10_000:
+        return fault("You are limited to 10,000 substitutions.")
+    if not fits(value):
+        return fault("Substitutions are limited to 10000 bytes per personalization block.")
+    return ()
+
+
+def _categories(value: Any) -> Sequence[Fault]:
+    if not isinstance(value, list):
+        return fault("Categories must be an array of strings.")
+    if not value:
+        return fault("The categories array, when used, must have at least one category.")
+    found: list[Fault] = []
+    if len(value) > 10:
+        found += fault(
+            f"There is a limit of 10 categories for each email that is sent. You provided {len(value)} categories."
+        )
+    for index, item in enumerate(value):
+        if faults := _category(item):
+            found += under(index, faults)
+        elif item in value[:index]:
+            found += fault(f"The categories must be a unique list, and you have included [{item}] more than once. ")
+    return found
+
+
+def _category(value: Any) -> Sequence[Fault]:
+    if not isinstance(value, str):
+        return fault("Categories must be an array of strings.")
+    if not value.isascii():
+        return fault("Categories can not contain non-ASCII characters.")
+    if len(value) > 255:
+        return fault(f"Each category must not be longer than 255 characters. [{value}] exceeds this limit")
+    return ()
+
+
+def _ip_pool_name(value: Any) -> Sequence[Fault]:
+    if not isinstance(value, str):
+        return fault("The name of your IP pool must be a string.")
+    return () if 2 <= len(value) <= 64 else fault("The name of an IP pool has 2 to 64 characters.")
+
+
+def _template_id(value: Any) -> Sequence[Fault]:
+    return () if isinstance(value, str) else fault(f"The template ID must be a string, you provided [{value}].")
+
+
+# -- Content and attachments
+
+
+def _content_type(value: Any) -> Sequence[Fault]:
+    if not isinstance(value, str) or not value:
+        return fault("Your content type must be a string with length of at least one character.")
+    if ";" in value or "\r" in value or "\n" in value:
+        return fault("Cannot contain ';', or CRLF characters.")
+    return ()
+
+
+_parts = list_of(
+    object_of(
+        {
+            "type": _content_type,
+            "value": saying("The content value must be a string at least one character in length.", text),
+        },
+        required("type", "A content type is required, this tells email clients how to display the email."),
+        required("value", "A content value is required, this is the content of the email you are sending."),
+    )
+)
+
+#: The place of a part. AMP is in none: https://amp.dev wants it before text/html, and SendGrid takes it there.
+_ORDER = {"text/plain": 0, "text/html": 1, "text/x-amp-html": None}
+
+
+def _content(value: Any) -> Sequence[Fault]:
+    found = _parts(value)
+    if not isinstance(value, list) or len(value) < 2:
+        return found
+    types = [part.get("type") for part in value if isinstance(part, dict)]
+    places = [place for each in types if isinstance(each, str) and (place := _ORDER.get(each, 2)) is not None]
+    if places == sorted(places):
+        return found
+    return [
+        *found,
+        *fault(
+            "Following RFC 1341, section 7.2, if either text/html or text/plain are to be sent in your email: "
+            "text/plain needs to be first, followed by text/html, followed by any other content."
+        ),
+    ]
+
+
+def _file(value: Any) -> Sequence[Fault]:
+    """Plain base64 with its padding: SendGrid refuses line breaks in it (sendgrid/sendgrid-ruby#84)."""
+    if not isinstance(value, str) or not value:
+        return fault("The attachment content must be a string at least one character in length.")
+    try:
+        binascii.a2b_base64(value, strict_mode=True)
+    except ValueError:
+        return fault("The attachment content must be base64 encoded.")
+    return ()
+
+
+def _file_type(value: Any) -> Sequence[Fault]:
+    if not isinstance(value, str) or not value:
+        return fault("The attachment type must be a string and at least one character in length.")
+    if ";" in value or "\r" in value or "\n" in value:
+        return fault("The type cannot contain ';', or CRLF characters.")
+    return ()
+
+
+def _filename(value: Any) -> Sequence[Fault]:
+    if not isinstance(value, str):
+        return fault("The filename of your attachment must be a string.")
+    if "\r" in value or "\n" in value:
+        return fault("The filename of your attachment cannot contain CRLF characters.")
+    return line(value) if value else fault("filename is required.")
+
+
+def _disposition(value: Any) -> Sequence[Fault]:
+    if value in ("inline", "attachment"):
+        return ()
+    return fault(
+        f'The disposition of your attachment can be either "inline" or "attachment". You provided [{value}].'
+    )
+
+
+def _content_id(value: Any) -> Sequence[Fault]:
+    if not isinstance(value, str):
+        return fault(f"The content ID of your attachment must be a string. You provided [{value}].")
+    if "\r" in value or "\n" in value:
+        return fault("The content ID of your attachment cannot contain CRLF characters.")
+    return line(value)
+
+
+def _inline(attachment: dict[str, Any]) -> Sequence[Fault]:
+    if attachment.get("disposition") != "inline" or attachment.get("content_id"):
+        return ()
+    return fault("The content_id parameter is required if disposition = 'inline'.", "content_id")
+
+
+_attachment = object_of(
+    {
+        "content": _file,
+        "type": _file_type,
+        "filename": _filename,
+        "disposition": _disposition,
+        "content_id": _content_id,
+    },
+    required("content", "The attachment content must be a string at least one character in length."),
+    required("filename", "filename is required."),
+    _inline,
+)
+
+
+# -- The body
+
+_personalization = object_of(
+    {
+        "to": _to,
+        "cc": _copies("cc", "CC"),
+        "bcc": _copies("bcc", "BCC"),
+        "from": _from,
+        "subject": _subject,
+        "headers": _header_check(
+            values="All values of the headers object must be strings.",
+            names="Header keys cannot contain non-ASCII characters or empty spaces.",
+            reserved="Header cannot be one of the reserved keys.",
+        ),
+        "substitutions": _substitutions,
+        "dynamic_template_data": object_of({}),
+        "custom_args": _own_args,
+        "send_at": saying(_SEND_AT, integer),
+    },
+    required("to", _NO_TO),
+)
+_personalization_list = list_of(_personalization)
+
+
+def _personalizations(value: Any) -> Sequence[Fault]:
+    if value == []:
+        return fault("You must have at least one personalization.")
+    if not isinstance(value, list) or len(value) <= 1000:
+        return _personalization_list(value)
+    return [
+        *fault(
+            "The personalization block is limited to 1000 personalizations per API request. "
+            f"You have provided {len(value)} personalizations. "
+            "Please consider splitting this into multiple requests and resending your request."
+        ),
+        *_personalization_list(value),
+    ]
+
+
+BODY = object_of(
+    {
+        "personalizations": _personalizations,
+        "from": _from,
+        "reply_to": _reply_to,
+        "reply_to_list": _reply_to_list,
+        "subject": _subject,
+        "content": _content,
+        "attachments": list_of(_attachment),
+        "template_id": _template_id,
+        "sections": _strings("The section values must be strings."),
+        "headers": _header_check(
+            values="The header values must be strings.",
+            names="Header keys cannot contain non-ASCII characters and empty spaces.",
+            reserved="Header can not be one of the reserved keys.",
+        ),
+        "categories": _categories,
+        "custom_args": _args,
+        "send_at": saying(_SEND_AT, integer),
+        "batch_id": saying("The batch_id must be a string.", string),
+        "asm": ASM,
+        "ip_pool_name": _ip_pool_name,
+        "mail_settings": MAIL_SETTINGS,
+        "tracking_settings": TRACKING_SETTINGS,
+    },
+    required("personalizations", "The personalizations field is required and must have at least one personalization."),
+    required(
+        "from",
+        "The from object must be provided for every email send. "
+        f"It is an object that requires the email parameter, but may also contain a name parameter. {EXAMPLE}",
+    ),
+)

@@ -1,0 +1,64 @@
+"""Wake-up: the Celery message that says that there is work. It carries ids only.
+
+Celery and kombu make the message, once; what they made becomes a template in which the ledger's scripts fill in the id
+(`@ID@`), the time of the announcement (`@AT@`) and a chunk's first row (`@ROW@`). So a state and its wake-up change in
+one step, and any worker can announce any chunk.
+"""
+
+from functools import cache
+from typing import Any
+
+from kombu.transport.virtual import Channel
+from kombu.utils.json import dumps
+
+from postroom.app import app
+from postroom.names import DELIVER, DRAIN, REPORT, Lane
+
+ID, AT, ROW = "@ID@", "@AT@", "@ROW@"
+
+
+@cache
+def drain_template(lane: Lane) -> str:
+    """The wake-up that has a worker send the singles of a lane."""
+    return _template(lane, DRAIN, [lane.value])
+
+
+def deliver_template(lane: Lane, batch: str) -> str:
+    """The wake-up that has a worker deliver a chunk of a batch: a header task of its chord.
+
+    The task's id is the chunk's, the chord's body is the report, whose task id is the batch's.
+    """
+    body = app.signature(REPORT, args=[batch], immutable=True, task_id=batch, queue=lane.value)
+    return _template(lane, DELIVER, [ID], group_id=batch, group_index=ROW, chord=body, root_id=batch)
+
+
+def chord_size_key(batch: str) -> str:
+    """Where Celery's result backend looks for the number of header tasks of a batch's chord."""
+    return str(app.backend.get_key_for_group(batch, ".s").decode())
+
+
+def chord_expires_seconds() -> float:
+    return float(app.backend.chord_expires)
+
+
+def _template(lane: Lane, task: str, args: list[Any], **options: Any) -> str:
+    # `ignore_result` must stand in the message: without it a result is stored for each header
+    # (celery/worker/request.py lets the message overrule `task_ignore_result`).
+    task_message = app.amqp.as_task_v2(ID, task, args=args, ignore_result=True, origin="postroom", **options)
+    properties = {
+        **task_message.properties,
+        # Plain text, where kombu's default is base64, so that the id inside can be filled in.
+        "body_encoding": None,
+        "delivery_mode": 2,
+        "delivery_info": {"exchange": "", "routing_key": lane.value},
+        "delivery_tag": f"{ID}-{AT}",
+    }
+    headers = {**task_message.headers, "postroom_at": AT}
+    message = Channel.prepare_message(
+        _no_channel, dumps(task_message.body), 0, "application/json", "utf-8", headers, properties
+    )
+    return str(dumps(message))
+
+
+#: `prepare_message` asks nothing of its channel but a default priority, and is given one.
+_no_channel: Any = type("NoChannel", (), {"default_priority": 0})()

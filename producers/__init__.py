@@ -1,0 +1,49 @@
+"""Postroom's door in: hand over a mail, go on, and ask later what became of it.
+
+    from producers import Postroom
+
+    with Postroom() as postroom:
+        mail_id = postroom.enqueue(mail, key="order-1234-receipt")
+"""
+
+from postroom.errors import (
+    ConfigurationError,
+    Fault,
+    InvalidMail,
+    KeyConflict,
+    PostroomError,
+    QueueFull,
+    QueueUnavailable,
+    UnknownId,
+)
+from postroom.ledger import Failure, MailStatus
+from postroom.names import Lane, OnDoubt, State
+from postroom.settings import Settings
+from producers.async_client import AsyncBatch, AsyncPostroom
+from producers.client import Batch, Postroom
+from producers.results import AsyncReport, Cancellation, Progress, Report
+
+__all__ = [
+    "AsyncBatch",
+    "AsyncPostroom",
+    "AsyncReport",
+    "Batch",
+    "Cancellation",
+    "ConfigurationError",
+    "Failure",
+    "Fault",
+    "InvalidMail",
+    "KeyConflict",
+    "Lane",
+    "MailStatus",
+    "OnDoubt",
+    "Postroom",
+    "PostroomError",
+    "Progress",
+    "QueueFull",
+    "QueueUnavailable",
+    "Report",
+    "Settings",
+    "State",
+    "UnknownId",
+]

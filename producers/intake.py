@@ -1,0 +1,107 @@
+"""Intake: from what the caller hands over to the bytes that go on the wire, checked."""
+
+import hashlib
+import time
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from postroom import mail as mails
+from postroom.errors import Fault, InvalidMail
+from postroom.mail import MailLike
+from postroom.names import Lane, OnDoubt
+from postroom.settings import Settings
+
+
+class Terms(NamedTuple):
+    """How to send: checked, with the defaults filled in. Times are seconds, `send_at` Unix seconds."""
+
+    lane: Lane
+    policy: OnDoubt
+    expires_in: float
+    send_at: float | None
+
+
+class Taken(NamedTuple):
+    """A mail's body as it goes on the wire, and the digest of what the caller handed over (empty unless asked for)."""
+
+    body: bytes
+    digest: bytes
+
+
+def terms(
+    settings: Settings,
+    *,
+    lane: Lane | str,
+    expires_in: float | None,
+    send_at: float | datetime | None,
+    on_doubt: OnDoubt | str,
+) -> Terms:
+    """Check the arguments of an enqueue. Raises `ValueError`, saying what they may be."""
+    try:
+        lane = Lane(lane)
+    except ValueError:
+        raise ValueError(f"lane must be 'transactional' or 'bulk', not {lane!r}") from None
+    try:
+        policy = OnDoubt(on_doubt)
+    except ValueError:
+        raise ValueError(f"on_doubt must be 'resend' or 'hold', not {on_doubt!r}") from None
+    if expires_in is None:
+        expires_in = settings.expires_in(lane)
+    if not 0 < expires_in < 10 * 366 * 86_400:
+        raise ValueError(f"expires_in is in seconds, more than 0 and less than ten years, not {expires_in!r}")
+    return Terms(lane, policy, float(expires_in), _unix_seconds(send_at))
+
+
+def _unix_seconds(send_at: float | datetime | None) -> float | None:
+    if send_at is None:
+        return None
+    if isinstance(send_at, datetime):
+        if send_at.tzinfo is None:
+            raise ValueError("send_at has no time zone; use datetime.now(UTC) and its like, or Unix seconds")
+        send_at = send_at.timestamp()
+    if not 0 < send_at < 10**11:
+        raise ValueError(f"send_at is in Unix seconds, or a datetime, not {send_at!r}")
+    return float(send_at)
+
+
+def fingerprint(digest: bytes, terms: Terms) -> str:
+    """What a key stands for: the mail (or nothing yet, for a batch) and its terms."""
+    text = f"{terms.lane}|{terms.policy}|{terms.expires_in!r}|{terms.send_at!r}"
+    return hashlib.sha256(digest + text.encode()).hexdigest()
+
+
+def hashed(key: str | None) -> str | None:
+    """A key as Redis sees it. Raises `ValueError` for an empty one."""
+    if key is None:
+        return None
+    if not isinstance(key, str) or not key:
+        raise ValueError("key must be a string that is not empty")
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+class Intake:
+    """Checks mails under one set of settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redirect_to = settings.redirect_to
+        self._domains = settings.domains
+
+    def take(self, mail: MailLike, id: str, *, terms: Terms, digest: bool = False) -> Taken:
+        """Raises `InvalidMail` with all faults."""
+        if not (digest or self._redirect_to or self._domains or terms.send_at):
+            return Taken(mails.prepare(mail, id, now=time.time()), b"")
+        body = mails.load(mail)
+        canonical = hashlib.sha256(mails.canonical(body)).digest() if digest else b""
+        self._check(body, terms)
+        if self._redirect_to:
+            body = mails.redirect(body, self._redirect_to)
+        return Taken(mails.wire(body, id), canonical)
+
+    def _check(self, body: dict[str, Any], terms: Terms) -> None:
+        faults = mails.faults(body, now=time.time())
+        if terms.send_at is not None and "send_at" in body:
+            faults.append(Fault("send_at", "give send_at in the mail or as an argument of enqueue, not both"))
+        if self._domains and not self._redirect_to:
+            faults += mails.domain_faults(body, self._domains)
+        if faults:
+            raise InvalidMail(faults)

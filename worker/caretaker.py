@@ -1,0 +1,84 @@
+"""Caretaker: does, every second, what time alone brings about; and says that its worker is alive.
+
+It is a thread of its own with a connection of its own that repeats nothing and waits a second at most: in the worker's
+event loop it would not run while that reconnects, and would hold up its messages.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+
+from celery.utils.log import get_logger
+
+from postroom.connection import Connection, Unreachable
+from postroom.ledger import Ledger, Swept
+from worker.owner import Owner
+from worker.patience import Once
+from worker.reporting import publish_then
+from worker.trimming import trim
+
+logger = get_logger("postroom.worker")
+
+#: Seconds from one sweep to the next.
+INTERVAL = 1.0
+#: A sweep that was cut short goes on at once, so many times at most.
+MOST_AGAIN = 50
+
+
+class Caretaker(threading.Thread):
+    """One for each worker process; whichever comes first each second sweeps for the fleet."""
+
+    def __init__(
+        self, ledger: Ledger, connection: Connection, owner: Owner, drains: Mapping[str, str]
+    ) -> None:
+        super().__init__(name="postroom-caretaker", daemon=True)
+        self._ledger = ledger
+        self._redis = Once(connection)
+        self._owner = owner
+        self._drains = drains
+        self._ended = threading.Event()
+        self._redis_is_away = False
+
+    def run(self) -> None:
+        next_sweep = time.monotonic()
+        while not self._ended.wait(max(0.0, next_sweep - time.monotonic())):
+            next_sweep = time.monotonic() + INTERVAL
+            self._step()
+
+    def end(self) -> None:
+        """Sweep no more. The worker must hold no mail any more: nobody watches over it from here on."""
+        self._ended.set()
+        self.join()
+        with suppress(Unreachable):
+            self._redis.run(self._ledger.leave(self._owner.name), give_up_at=0.0)
+
+    def _step(self) -> None:
+        try:
+            self._sweep()
+        except Unreachable as error:
+            if not self._redis_is_away:
+                logger.warning("Redis does not answer (%s); nothing is sent until it does", error.detail)
+            self._redis_is_away = True
+        except Exception:
+            logger.exception("A sweep failed; the next one is in %g s", INTERVAL)
+        else:
+            if self._redis_is_away:
+                logger.warning("Redis answers again")
+            self._redis_is_away = False
+
+    def _sweep(self) -> None:
+        for number in range(MOST_AGAIN):
+            call = self._ledger.sweep(self._owner.name, self._drains, again=number > 0)
+            swept = self._redis.run(call, give_up_at=0.0)
+            self._follow_up(swept)
+            if not swept.more:
+                return
+
+    def _follow_up(self, swept: Swept) -> None:
+        for owner in swept.dead:
+            logger.warning("Worker %s is dead; its mails on the wire are in doubt", owner)
+        for chunk in swept.trims:
+            trim(chunk, self._ledger, self._redis, give_up_at=0.0)
+        for batch, then in swept.thens:
+            publish_then(batch, then, self._ledger, self._redis)

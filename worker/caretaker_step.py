@@ -1,0 +1,24 @@
+"""CaretakerStep: starts the caretaker with the worker, and lets it outlive the last task.
+
+Nothing of the worker is imported before it starts, so that Flower, which loads the same app, stays light.
+"""
+
+from typing import Any
+
+from celery import bootsteps, signals
+
+
+class CaretakerStep(bootsteps.StartStopStep):
+    """Checks what a worker needs, then starts the caretaker."""
+
+    requires = ("celery.worker.components:Timer",)
+
+    def start(self, worker: Any) -> None:
+        """Raises `SystemExit` with a message when a worker must not run like this."""
+        from worker.post_office import stopping
+        from worker.startup import start_caretaker
+
+        caretaker = start_caretaker()
+        signals.worker_shutting_down.connect(lambda **_: stopping.set(), weak=False)
+        # After the last task, at the very end; `stop` of a step comes before the pool has finished.
+        signals.worker_shutdown.connect(lambda **_: caretaker.end(), weak=False)

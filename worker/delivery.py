@@ -1,0 +1,142 @@
+"""Delivery: claim, post, classify, settle; one window after another, until nothing of the source is waiting."""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from celery.utils.log import get_logger
+
+from postroom.ledger import SLACK, Claimed, Ledger, Settled
+from postroom.outcome import Kind, Outcome
+from postroom.settings import Settings
+from worker.backoff import backoff_seconds
+from worker.classify import asks_for_sandbox, classify
+from worker.owner import Owner
+from worker.patience import Runs
+from worker.reply import Reply
+from worker.source import Held, Source
+from worker.transport import Request, Transport
+from worker.trimming import trim
+
+logger = get_logger("postroom.worker")
+
+#: Outcomes are settled when the window is through, or when the first of them has waited so long (seconds).
+SETTLE_WITHIN = 0.1
+#: A paused task asks again at least this often (seconds).
+ASK_WITHIN = 1.0
+
+CONTENT_GONE = Outcome(Kind.REJECTED, reason="content_gone")
+
+
+class Window(NamedTuple):
+    """A claim, and what the ledger answered. `start_by` (monotonic seconds): no request of it starts later."""
+
+    nonce: str
+    start_by: float
+    claimed: Claimed
+
+
+class Attempt(NamedTuple):
+    """A mail and what its attempt came to; `delay` is the seconds until a retry."""
+
+    held: Held
+    outcome: Outcome
+    delay: float
+
+
+class Delivery:
+    """Sends from one source, in one thread.
+
+    `stopping` is set when the worker shuts down: what is on the wire is finished then, and the rest given back.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        transport: Transport,
+        *,
+        settings: Settings,
+        ledger: Ledger,
+        redis: Runs,
+        owner: Owner,
+        stopping: threading.Event,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._transport = transport
+        self._settings = settings
+        self._ledger = ledger
+        self._redis = redis
+        self._owner = owner
+        self._stopping = stopping
+        self._clock = clock
+        self._account = settings.account(source.lane)
+
+    def run(self) -> Claimed:
+        """Send until nothing is waiting. Returns the last claim's answer: its verdict says why it was the last."""
+        while not self._stopping.is_set():
+            window = self._claim()
+            if window.claimed.verdict == "claimed":
+                self._send(window)
+            elif window.claimed.verdict == "wait":
+                self._stopping.wait(min(ASK_WITHIN, window.claimed.wait / 1000))
+            else:
+                return window.claimed
+        self._redis.run(self._source.give_back(self._ledger, next(self._owner.nonces)), give_up_at=self._clock())
+        return Claimed("stopping")
+
+    def _claim(self) -> Window:
+        nonce = next(self._owner.nonces)
+        start_by = self._clock() + SLACK
+        call = self._source.claim(
+            self._ledger, owner=self._owner.name, nonce=nonce, limit=self._settings.window, account=self._account
+        )
+        return Window(nonce, start_by, self._redis.run(call, give_up_at=start_by))
+
+    def _send(self, window: Window) -> None:
+        """Post a window's mails, and settle them as their replies come in."""
+        waiting: list[Attempt] = []
+        settle_at = 0.0
+        for attempts in self._attempts(window):
+            if attempts and not waiting:
+                settle_at = self._clock() + SETTLE_WITHIN
+            waiting += attempts
+            if waiting and self._clock() >= settle_at:
+                self._settle(window, waiting)
+                waiting = []
+        if waiting:
+            self._settle(window, waiting)
+
+    def _attempts(self, window: Window) -> Iterator[list[Attempt]]:
+        held = self._source.hold(window.claimed, self._payload)
+        lost = [mail for mail in held if mail.body is None]
+        if lost:
+            yield [Attempt(mail, CONTENT_GONE, 0.0) for mail in lost]
+        requests = [Request(mail, mail.body, mail.attempt, window.start_by) for mail in held if mail.body is not None]
+        for replies in self._transport.post(requests):
+            yield [self._attempt(mail, reply) for mail, reply in replies]
+
+    def _attempt(self, mail: Held, reply: Reply) -> Attempt:
+        outcome = classify(reply, sandbox_mode=asks_for_sandbox(mail.body or b""), now=time.time())
+        delay = backoff_seconds(mail.attempt, base=self._settings.backoff_base, cap=self._settings.backoff_cap)
+        return Attempt(mail, outcome, delay)
+
+    def _settle(self, window: Window, attempts: list[Attempt]) -> None:
+        groups: dict[str, list[tuple[int, Outcome, float]]] = defaultdict(list)
+        for mail, outcome, delay in attempts:
+            groups[mail.chunk].append((mail.place, outcome, delay))
+        call = self._ledger.settle(list(groups.items()), nonce=window.nonce, account=self._account)
+        # After the request's deadline and the slack, the window is judged, and what is known here counts no more.
+        settled = self._redis.run(call, give_up_at=window.start_by + self._settings.request_deadline)
+        self._follow_up(settled)
+
+    def _follow_up(self, settled: Settled) -> None:
+        for chunk in settled.trims:
+            trim(chunk, self._ledger, self._redis, give_up_at=self._clock())
+        if settled.paused:
+            logger.error("SendGrid has paused the account %s: %s", self._account, settled.paused)
+
+    def _payload(self, chunk: str) -> bytes | None:
+        return self._redis.run(self._ledger.payload(chunk), give_up_at=self._clock())

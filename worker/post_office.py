@@ -1,0 +1,79 @@
+"""PostOffice: what the tasks of one worker process share: ledger, connections, owner, and the transports of its threads."""
+
+import threading
+from functools import cache
+from typing import Any
+
+from postroom.connection import Connection
+from postroom.ledger import Claimed, Ledger
+from postroom.names import Lane
+from postroom.settings import Settings
+from worker.delivery import Delivery
+from worker.endpoint import Endpoint
+from worker.owner import Owner, current_owner
+from worker.patience import Patient
+from worker.source import Chunk, Singles, Source
+from worker.transport import Transport
+
+#: A call that Redis has not answered for so long (seconds) is said again.
+REDIS_TIMEOUT = 5.0
+
+
+class PostOffice:
+    """Delivers chunks and lanes. Safe to use from many threads."""
+
+    def __init__(self, settings: Settings, owner: Owner, stopping: threading.Event) -> None:
+        self.settings = settings
+        self.ledger = Ledger(settings)
+        self.connection = Connection(
+            settings.redis_url, timeout=REDIS_TIMEOUT, max_connections=settings.threads + 8
+        )
+        self.redis = Patient(self.connection, stopping)
+        self._owner = owner
+        self._stopping = stopping
+        self._thread = threading.local()
+
+    def deliver(self, chunk: str) -> Claimed:
+        """Send what is due of a chunk; the answer is that of the last claim."""
+        lane = self.redis.run(self.ledger.lane_of(chunk), give_up_at=0.0)
+        if lane is None:
+            return Claimed("unknown")
+        return self._deliver(Chunk(chunk, lane))
+
+    def drain(self, lane: Lane) -> Claimed:
+        """Send the singles that wait in a lane."""
+        return self._deliver(Singles(lane))
+
+    def _deliver(self, source: Source) -> Claimed:
+        delivery = Delivery(
+            source,
+            self._transport(source.lane),
+            settings=self.settings,
+            ledger=self.ledger,
+            redis=self.redis,
+            owner=self._owner,
+            stopping=self._stopping,
+        )
+        return delivery.run()
+
+    def _transport(self, lane: Lane) -> Transport:
+        transports: dict[str, Any] = self._thread.__dict__
+        account = self.settings.account(lane)
+        if account not in transports:
+            transports[account] = Transport(
+                Endpoint.of(self.settings, lane),
+                request_deadline=self.settings.request_deadline,
+                connections=self.settings.window,
+            )
+        transport: Transport = transports[account]
+        return transport
+
+
+#: Set when this worker begins to shut down.
+stopping = threading.Event()
+
+
+@cache
+def post_office() -> PostOffice:
+    """The one of this process, made when it is first needed."""
+    return PostOffice(Settings.from_environment(), current_owner(), stopping)
