@@ -1,0 +1,76 @@
+# Postroom's commands. `make` alone lists them.
+# A fresh machine needs make and Python 3.11 or newer; everything else goes into .venv.
+
+PYTHON ?= python3
+# Passed on to pytest by `make test`, e.g. ARGS="-k retry".
+ARGS ?=
+# `make lock UPGRADE=--upgrade` takes the newest versions; without it, pins stay as they are where they still fit.
+UPGRADE ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+CODE := celeryconfig.py postroom producers sandbox worker tests $(wildcard benchmarks examples)
+
+UV := uv==0.13.9
+COMPILE := $(VENV)/lock/bin/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --only-binary :all: \
+	--generate-hashes --no-emit-index-url --emit-build-options --custom-compile-command "make lock"
+# The other locks take dev's versions, so that what is tested is what runs.
+SAME := --constraint requirements/dev.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lock clean
+
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/demo.stamp ## Start Redis, a local SendGrid and a worker, and send mail through them
+	@$(BIN)/postroom demo
+
+test: $(VENV)/dev.stamp ## Run the tests, against real servers on this machine
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev.stamp ## Check style, types and which part imports which
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp ## Put the code into the common form
+	$(BIN)/ruff check --fix-only $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+lock: $(VENV)/lock/bin/uv ## Pin every dependency by hash in requirements/
+	@echo "Locking requirements/*.txt"
+	@$(COMPILE) --output-file requirements/dev.txt --all-extras --group dev pyproject.toml
+	@$(COMPILE) --output-file requirements/demo.txt $(SAME) --extra demo --extra flower --group build pyproject.toml
+	@$(COMPILE) --output-file requirements/worker.txt $(SAME) --extra worker --extra cli pyproject.toml
+	@$(COMPILE) --output-file requirements/build.txt $(SAME) --group build
+
+clean: ## Remove .venv, the caches and built files
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and \
+		f"Postroom needs Python 3.11 or newer, and {sys.executable} is {v}; try: make PYTHON=python3.13 …")'
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(VENV)
+
+# Everything is installed by hash and from wheels alone: building from source would fetch unpinned build tools.
+# The project itself is built by the pinned hatchling. A stamp is newer than all that it was installed from.
+$(VENV)/demo.stamp: requirements/demo.txt pyproject.toml | $(BIN)/pip
+	@echo "Installing what the demo needs into $(VENV), once (about a minute)"
+	@$(PIP) install --progress-bar off --require-hashes -r requirements/demo.txt
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(BIN)/pip
+	@echo "Installing what the tests need into $(VENV), once (about a minute)"
+	@$(PIP) install --progress-bar off --require-hashes -r requirements/dev.txt
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/demo.stamp
+
+$(VENV)/lock/bin/uv: | $(BIN)/pip
+	@$(BIN)/python -m venv $(VENV)/lock
+	@$(VENV)/lock/bin/python -m pip --disable-pip-version-check install --quiet $(UV)
