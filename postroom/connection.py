@@ -54,7 +54,7 @@ class Connection:
     """
 
     def __init__(self, url: str, *, timeout: float, max_connections: int = 64) -> None:
-        self._pool = redis.BlockingConnectionPool.from_url(
+        self._pool: Any = redis.BlockingConnectionPool.from_url(
             url,
             max_connections=max_connections,
             timeout=timeout,
@@ -93,9 +93,7 @@ class AsyncConnection:
         self._url = url
         self._timeout = timeout
         self._max_connections = max_connections
-        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.ConnectionPool[Any]] = (
-            WeakKeyDictionary()
-        )
+        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
 
     async def run(self, call: Call[T]) -> T:
         sent = False
@@ -126,7 +124,7 @@ class AsyncConnection:
         if pool is not None:
             await pool.disconnect()
 
-    def _pool(self) -> "redis.asyncio.ConnectionPool[Any]":
+    def _pool(self) -> Any:
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
         if pool is None:
@@ -175,7 +173,7 @@ def _translate(error: Exception, sent: bool) -> Exception:
     if isinstance(error, OutOfMemoryError):
         return QueueFull(str(error))
     if isinstance(error, (BusyLoadingError, ReadOnlyError)) or str(error).startswith(NOT_NOW):
-        return Unreachable(False, str(error))
+        return Unreachable(sent=False, detail=str(error))
     if isinstance(error, ResponseError):
         return error  # a bug, or a server too old for these scripts
-    return Unreachable(sent, str(error) or type(error).__name__)
+    return Unreachable(sent=sent, detail=str(error) or type(error).__name__)

@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from postroom import ids
-from postroom.names import FINISHED, Lane, State
+from postroom.names import Lane, State
 from postroom.outcome import Outcome
 from postroom.script import SCRIPTS, Script
 from postroom.settings import OWNER_LIFE, Settings
@@ -75,8 +75,11 @@ class Claimed(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """`trims`: chunks whose payload is to be trimmed; `stale`: outcomes that came too late to count; `paused`: why the
-    account is paused from now on."""
+    """What a settle has done.
+
+    `trims`: chunks whose payload is to be trimmed; `stale`: outcomes that came too late to count; `paused`: why the
+    account is paused from now on.
+    """
 
     trims: list[str] = []
     stale: int = 0
@@ -84,8 +87,11 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 class Swept(msgspec.Struct, frozen=True):
-    """`more`: a limit cut the sweep short; `thens`: (batch, signature) to publish; `trims`: chunks whose payload is to
-    be trimmed; `dead`: owners judged dead."""
+    """What a sweep has found.
+
+    `swept`: False if another caretaker just did; `more`: a limit cut it short; `thens`: (batch, signature) to publish;
+    `trims`: chunks whose payload is to be trimmed; `dead`: owners judged dead.
+    """
 
     swept: bool
     more: bool = False
@@ -341,7 +347,8 @@ class Ledger:
     # Looking.
 
     def lane_of(self, chunk: str) -> Call[Lane | None]:
-        return Call(None, ("HGET", f"postroom:chunk:{chunk}", "lane"), lambda reply: Lane(_text(reply)) if reply else None)
+        """The lane of a chunk or single; None if there is none of this id."""
+        return Call(None, ("HGET", f"postroom:chunk:{chunk}", "lane"), lambda reply: reply and Lane(_text(reply)))
 
     def first_rows(self, batch: str, start: int, count: int) -> Call[list[int]]:
         """The first rows of `count` chunks of a batch, from the `start`th on."""
@@ -350,7 +357,8 @@ class Ledger:
 
     def eviction_policy(self) -> Call[str | None]:
         """Redis' maxmemory-policy, None if it does not tell."""
-        return Call(None, ("CONFIG", "GET", "maxmemory-policy"), lambda reply: _decode_texts(reply).get("maxmemory-policy"))
+        name = "maxmemory-policy"
+        return Call(None, ("CONFIG", "GET", name), lambda reply: _decode_texts(reply).get(name))
 
     def payload(self, chunk: str) -> Call[bytes | None]:
         return Call(None, ("GET", f"postroom:payload:{chunk}"), lambda reply: reply)
@@ -443,8 +451,7 @@ def _decode_status(id: str, reply: Any) -> MailStatus | None:
 def _decode_batch(reply: Any) -> BatchRecord | None:
     if reply[1] is None:
         return None
-    texts = [None if value is None else value for value in reply]
-    number = [None if value is None or index in (0, 5, 6, 8) else int(value) for index, value in enumerate(texts)]
+    number = [None if value is None or index in (0, 5, 6, 8) else int(value) for index, value in enumerate(reply)]
     counts = {str(state): number[10 + index] or 0 for index, state in enumerate(State)}
     return BatchRecord(
         lane=_text(reply[0]),

@@ -43,7 +43,7 @@ def load(name: str) -> Script:
     flags, included = STEPS[name]
     lua = files("postroom") / "lua"
     text = flags + "\n".join((lua / f"{part}.lua").read_text() for part in ("common", *included, name))
-    return Script(name, text, hashlib.sha1(text.encode()).hexdigest())
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 SCRIPTS = {name: load(name) for name in STEPS}

@@ -95,7 +95,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         known = {variable_of(name): name for name in cls.__struct_fields__}
         strangers = sorted(name for name in environ if name.startswith("POSTROOM_") and name not in known)
         if strangers:
-            raise ConfigurationError(f"{strangers[0]} is not a setting of Postroom; the settings are {', '.join(known)}")
+            settings = ", ".join(known)
+            raise ConfigurationError(f"{strangers[0]} is not a setting of Postroom; the settings are {settings}")
         values = {known[name]: value for name, value in environ.items() if name in known and value != ""}
         return cls.of(**values)
 

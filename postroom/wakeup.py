@@ -20,7 +20,7 @@ ID, AT, ROW = "@ID@", "@AT@", "@ROW@"
 @cache
 def drain_template(lane: Lane) -> str:
     """The wake-up that has a worker send the singles of a lane."""
-    return _template(lane, DRAIN, [lane.value])
+    return _template(lane, DRAIN, (lane.value,))
 
 
 def deliver_template(lane: Lane, batch: str) -> str:
@@ -29,19 +29,22 @@ def deliver_template(lane: Lane, batch: str) -> str:
     The task's id is the chunk's, the chord's body is the report, whose task id is the batch's.
     """
     body = app.signature(REPORT, args=[batch], immutable=True, task_id=batch, queue=lane.value)
-    return _template(lane, DELIVER, [ID], group_id=batch, group_index=ROW, chord=body, root_id=batch)
+    return _template(lane, DELIVER, (ID,), group_id=batch, group_index=ROW, chord=body, root_id=batch)
 
 
 def chord_size_key(batch: str) -> str:
     """Where Celery's result backend looks for the number of header tasks of a batch's chord."""
-    return str(app.backend.get_key_for_group(batch, ".s").decode())
+    backend: Any = app.backend
+    return str(backend.get_key_for_group(batch, ".s").decode())
 
 
 def chord_expires_seconds() -> float:
-    return float(app.backend.chord_expires)
+    """How long Celery keeps that key, in seconds."""
+    backend: Any = app.backend
+    return float(backend.chord_expires)
 
 
-def _template(lane: Lane, task: str, args: list[Any], **options: Any) -> str:
+def _template(lane: Lane, task: str, args: tuple[str, ...], **options: Any) -> str:
     # `ignore_result` must stand in the message: without it a result is stored for each header
     # (celery/worker/request.py lets the message overrule `task_ignore_result`).
     task_message = app.amqp.as_task_v2(ID, task, args=args, ignore_result=True, origin="postroom", **options)

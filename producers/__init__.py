@@ -1,9 +1,9 @@
 """Postroom's door in: hand over a mail, go on, and ask later what became of it.
 
-    from producers import Postroom
+from producers import Postroom
 
-    with Postroom() as postroom:
-        mail_id = postroom.enqueue(mail, key="order-1234-receipt")
+with Postroom() as postroom:
+    mail_id = postroom.enqueue(mail, key="order-1234-receipt")
 """
 
 from postroom.errors import (

@@ -21,6 +21,8 @@ T = TypeVar("T")
 #: Between two looks at a batch's progress, `wait` sleeps so long (seconds), twice as long each time, up to the last.
 FIRST_LOOK, LAST_LOOK = 0.02, 0.5
 
+NO_MAILS: Iterator[MailLike] = iter(())
+
 
 class Postroom:
     """Hands mail over to be sent in the background.
@@ -124,7 +126,7 @@ class Postroom:
             failures, start = self._drive(self._operations.failed_page(batch_id, start))
             yield from failures
 
-    def _drive(self, operation: Operation[T], mails: Iterator[MailLike] = iter(())) -> T:
+    def _drive(self, operation: Operation[T], mails: Iterator[MailLike] = NO_MAILS) -> T:
         resume: Callable[[Any], object] = operation.send
         value: object = None
         while True:
@@ -134,7 +136,7 @@ class Postroom:
                 return done.value  # type: ignore[no-any-return]
             try:
                 resume, value = operation.send, self._reply(step, mails)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # it belongs to the operation, which may know what to do
                 resume, value = operation.throw, error
 
     def _reply(self, step: object, mails: Iterator[MailLike]) -> object:

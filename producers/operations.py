@@ -7,6 +7,7 @@ Each is a generator. It yields a ledger `Call` and is sent the reply; or `TAKE`,
 
 import hashlib
 from collections.abc import Generator
+from contextlib import suppress
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from kombu.utils.json import dumps
 from postroom import ids, payload, wakeup
 from postroom.connection import Unreachable
 from postroom.errors import InvalidMail, KeyConflict, QueueFull, QueueUnavailable, UnknownId
-from postroom.ledger import BatchRecord, FailedPage, Ledger, MailStatus
+from postroom.ledger import BatchRecord, FailedPage, Ledger, MailStatus, OpenBatch
 from postroom.mail import MailLike
 from postroom.settings import Settings
 from producers.intake import Intake, Terms, fingerprint, hashed
@@ -73,7 +74,7 @@ class Operations:
     def enqueue_batch(self, terms: Terms, *, key: str | None, then: Signature | None) -> Operation[str]:
         """Store the mails in chunks, seal the batch, and push the first page of its wake-ups."""
         opened = yield from self._open(terms, key=key, then=then)
-        storing = _Storing(self._settings, self._intake, terms, opened.id, opened.rows, opened.running, key is not None)
+        storing = _Storing(self._settings, self._intake, terms, opened, keyed=key is not None)
         try:
             while (mail := (yield Step.TAKE)) is not Step.END:
                 if chunk := storing.take(mail):
@@ -94,7 +95,7 @@ class Operations:
             raise KeyConflict(opened.id)
         return str(opened.id)
 
-    def _open(self, terms: Terms, *, key: str | None, then: Signature | None) -> Operation[Any]:
+    def _open(self, terms: Terms, *, key: str | None, then: Signature | None) -> Operation[OpenBatch]:
         id = ids.new_id()
         call = self._ledger.open_batch(
             id,
@@ -112,7 +113,7 @@ class Operations:
             raise KeyConflict(opened.id)
         if opened.what == "full":
             raise QueueFull(FULL)
-        return opened
+        return opened  # type: ignore[no-any-return]
 
     def _store(self, batch: str, chunk: "_Chunk") -> Operation[None]:
         yield Step.BREATHE
@@ -134,17 +135,13 @@ class Operations:
         what, _ = yield from _ask(call, batch)
         if what != "sealed":
             raise UnknownId(batch)
-        try:
+        with suppress(Unreachable):  # it is sealed: a caretaker announces it then
             yield self._ledger.announce_batch(batch)
-        except Unreachable:
-            pass  # it is sealed: a caretaker announces it
 
     def _drop(self, batch: str) -> Operation[None]:
-        try:
+        with suppress(Unreachable):  # a caretaker drops what is not sealed within a day
             while not (yield self._ledger.drop_batch(batch)):
                 yield Step.BREATHE
-        except Unreachable:
-            pass  # a caretaker drops what is not sealed within a day
 
     def status(self, id: str) -> Operation[MailStatus]:
         status = (yield from _ask(self._ledger.status(id), id)) if ids.is_id(id) else None
@@ -196,18 +193,16 @@ class _Chunk:
 class _Storing:
     """Goes over the mails of a batch, from the first; those that an earlier try has stored are only compared."""
 
-    def __init__(
-        self, settings: Settings, intake: Intake, terms: Terms, batch: str, rows: int, running: str, keyed: bool
-    ) -> None:
+    def __init__(self, settings: Settings, intake: Intake, terms: Terms, opened: OpenBatch, *, keyed: bool) -> None:
         self._settings = settings
         self._intake = intake
         self._terms = terms
-        self._batch = batch
-        self._stored_rows = rows
-        self._stored_running = running
+        self._batch = opened.id
+        self._stored_rows = opened.rows
+        self._stored_running = opened.running
         self._keyed = keyed
         self._running = b""
-        self._chunk = _Chunk(rows)
+        self._chunk = _Chunk(opened.rows)
         self.row = 0
 
     def take(self, mail: MailLike) -> _Chunk | None:

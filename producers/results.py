@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from postroom.ledger import BatchRecord, Failure
-from postroom.names import FINISHED, State
+from postroom.names import FINISHED
 
 #: The most failures that a report's JSON lists.
 MOST_IN_JSON = 1000
@@ -74,7 +74,7 @@ class Report(_Counted):
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object. `failed` lists at most 1,000; `truncated` tells whether there are more."""
-        failures = []
+        failures: list[Failure] = []
         for failure in self.failed:
             if len(failures) == MOST_IN_JSON:
                 return _document(self, failures, truncated=True)
@@ -90,7 +90,7 @@ class AsyncReport(_Counted):
 
     async def to_json(self) -> dict[str, Any]:
         """As a JSON object. `failed` lists at most 1,000; `truncated` tells whether there are more."""
-        failures = []
+        failures: list[Failure] = []
         async for failure in self.failed:
             if len(failures) == MOST_IN_JSON:
                 return _document(self, failures, truncated=True)
@@ -128,7 +128,3 @@ def counted(batch_id: str, record: BatchRecord) -> dict[str, Any]:
 
 def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
-
-
-def is_finished(state: State) -> bool:
-    return state in FINISHED

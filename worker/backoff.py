@@ -7,9 +7,7 @@ from collections.abc import Callable
 _HIGHEST_POWER = 1023
 
 
-def backoff_seconds(
-    attempt: int, *, base: float, cap: float, random: Callable[[], float] = _random.random
-) -> float:
+def backoff_seconds(attempt: int, *, base: float, cap: float, random: Callable[[], float] = _random.random) -> float:
     """The wait in seconds after a failed attempt, counted from 1: `random() * min(cap, base * 2 ** (attempt - 1))`.
 
     Full jitter: any wait from 0 up to the limit is as likely as any other, so that mails that failed together do not

@@ -29,9 +29,7 @@ MOST_AGAIN = 50
 class Caretaker(threading.Thread):
     """One for each worker process; whichever comes first each second sweeps for the fleet."""
 
-    def __init__(
-        self, ledger: Ledger, connection: Connection, owner: Owner, drains: Mapping[str, str]
-    ) -> None:
+    def __init__(self, ledger: Ledger, connection: Connection, owner: Owner, drains: Mapping[str, str]) -> None:
         super().__init__(name="postroom-caretaker", daemon=True)
         self._ledger = ledger
         self._redis = Once(connection)

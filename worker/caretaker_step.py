@@ -13,10 +13,10 @@ class CaretakerStep(bootsteps.StartStopStep):
 
     requires = ("celery.worker.components:Timer",)
 
-    def start(self, worker: Any) -> None:
+    def start(self, worker: Any) -> None:  # noqa: ARG002  # a bootstep is given its worker
         """Raises `SystemExit` with a message when a worker must not run like this."""
-        from worker.post_office import stopping
-        from worker.startup import start_caretaker
+        from worker.post_office import stopping  # noqa: PLC0415
+        from worker.startup import start_caretaker  # noqa: PLC0415
 
         caretaker = start_caretaker()
         signals.worker_shutting_down.connect(lambda **_: stopping.set(), weak=False)

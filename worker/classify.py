@@ -118,7 +118,7 @@ def sendgrid_errors(body: bytes) -> list[dict[str, Any]] | None:
     answer = _json(body)
     found = answer.get("errors") if isinstance(answer, dict) else None
     errors = [_error(each) for each in found] if isinstance(found, list) else []
-    return _bounded([error for error in errors if error] or [_error(body.decode("utf-8", "replace"))])
+    return _bounded([error for error in errors if any(error.values())] or [_error(body.decode("utf-8", "replace"))])
 
 
 def _error(found: object) -> dict[str, str | None]:

@@ -1,18 +1,22 @@
-"""Consumer: the part of a worker that takes messages, patient with a Redis that is away."""
+"""Consumer: the part of a worker that takes messages; it finds a lost Redis again at once."""
 
 from functools import partial
+from typing import Any
 
 from celery.worker.consumer import Consumer as CeleryConsumer
-from kombu import Connection
 
 
 class Consumer(CeleryConsumer):
-    """Celery's consumer, but it looks for Redis every 0.2 to 1 s.
+    """Celery's consumer, quicker to go on after an outage, and without talk among workers."""
 
-    Celery's own waits 2, 4, 6 … 30 s between two tries, and has no setting for it.
-    """
+    def __init__(self, *args: Any, **options: Any) -> None:
+        # Each worker would hear every other one's heartbeat, and wait a second for their answers whenever it connects.
+        # They would tell it of revoked tasks, and revoking a wake-up cancels no mail.
+        quiet = {"without_gossip": True, "without_mingle": True}
+        super().__init__(*args, **options | {"worker_options": options["worker_options"] | quiet})
 
-    def ensure_connected(self, conn: Connection) -> Connection:
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, trying every 0.2 to 1 s. Celery's own waits grow from 2 to 30 s, and no setting changes them."""
         conn.ensure_connection = partial(
             conn.ensure_connection, interval_start=0.2, interval_step=0.2, interval_max=1.0
         )

@@ -19,15 +19,11 @@ class Owner:
         return f"Owner({self.name!r})"
 
 
-def new_owner() -> Owner:
-    return Owner(f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
-
-
 @cache
 def _owner_of(pid: int) -> Owner:
-    return new_owner()
+    return Owner(f"{socket.gethostname()}-{pid}-{secrets.token_hex(4)}")
 
 
 def current_owner() -> Owner:
-    """This process's owner."""
+    """The owner that stands for this process."""
     return _owner_of(os.getpid())

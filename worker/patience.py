@@ -30,7 +30,7 @@ class Once:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def run(self, call: Call[T], *, give_up_at: float) -> T:
+    def run(self, call: Call[T], *, give_up_at: float) -> T:  # noqa: ARG002  # it gives up at once
         """Raises `Unreachable`."""
         return self._connection.run(call)
 

@@ -43,6 +43,13 @@ class TaskPool(ThreadPool):
         result.f.add_done_callback(partial(self._on_end, getattr(callback, "__self__", None)))
         return result
 
+    def terminate_job(self, pid: int, signal: int | None = None) -> None:
+        """Do nothing: a thread can't be ended.
+
+        Celery calls this at a second Ctrl-C. Were it an error, as in Celery's own pool, the shutdown would be cut short
+        while requests are still under way; so it waits for them.
+        """
+
     def _on_end(self, request: Request | None, future: Future[None]) -> None:
         if request is not None and (future.cancelled() or future.exception() is not None):
             logger.error("Task %s ended, but that could not be reported", request.id)

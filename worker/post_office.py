@@ -1,4 +1,4 @@
-"""PostOffice: what the tasks of one worker process share: ledger, connections, owner, and the transports of its threads."""
+"""PostOffice: what the tasks of one worker process share: ledger, Redis, owner, and the transports of its threads."""
 
 import threading
 from functools import cache
@@ -25,9 +25,7 @@ class PostOffice:
     def __init__(self, settings: Settings, owner: Owner, stopping: threading.Event) -> None:
         self.settings = settings
         self.ledger = Ledger(settings)
-        self.connection = Connection(
-            settings.redis_url, timeout=REDIS_TIMEOUT, max_connections=settings.threads + 8
-        )
+        self.connection = Connection(settings.redis_url, timeout=REDIS_TIMEOUT, max_connections=settings.threads + 8)
         self.redis = Patient(self.connection, stopping)
         self._owner = owner
         self._stopping = stopping

@@ -9,6 +9,7 @@ import msgspec
 #: A longer `X-Message-Id` than this (bytes) is no receipt. SendGrid's have 22.
 RECEIPT_LIMIT = 256
 
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
 _RECEIPT = re.compile(rb"\nx-message-id:[ \t]*([!-~]{1,%d})[ \t]*\r?\n" % RECEIPT_LIMIT, re.IGNORECASE)
 _FIELD = r"\n%s:[ \t]*([^\r\n]*?)[ \t]*\r?\n"
 
@@ -26,7 +27,7 @@ class Fate(StrEnum):
     NOT_STARTED = "not_started"
 
 
-class Reply(msgspec.Struct, frozen=True):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """What came back for one request.
 
     `reason` says why a request is unsent or lost, in a word for machines: `dns_failure`, `timeout`. `detail` is
@@ -44,11 +45,16 @@ class Reply(msgspec.Struct, frozen=True):
 
     @classmethod
     def answered(cls, status: int, head: bytes, body: bytes = b"") -> Self:
-        """A whole reply. `head` may start with the heads of interim replies (1xx): only the last one counts."""
-        interim_bytes = head.rfind(b"\nHTTP/") + 1
-        final = head[interim_bytes:] if interim_bytes else head
-        found = _RECEIPT.search(final)
-        return cls(Fate.ANSWERED, None, None, status, found[1].decode() if found else None, final, body)
+        """A reply that came to its end; lost if that end is within its head, for it may have said anything.
+
+        `head` may start with the heads of interim replies (1xx): only the last one counts.
+        """
+        if b"\nHTTP/" in head:
+            head = head[head.rindex(b"\nHTTP/") + 1 :]
+        if not (head.endswith(b"\r\n\r\n") or _END_OF_HEAD.search(head)):
+            return cls.lost("truncated")
+        found = _RECEIPT.search(head)
+        return cls(Fate.ANSWERED, None, None, status, found[1].decode() if found else None, head, body)
 
     @classmethod
     def unsent(cls, reason: str, detail: str | None = None) -> Self:

@@ -7,8 +7,8 @@ from kombu import Queue
 from kombu.utils.json import loads
 
 from postroom.app import app
-from postroom.names import FINISHED
 from postroom.ledger import Ledger
+from postroom.names import FINISHED
 from worker.patience import Runs
 
 #: Where a signature goes that names no queue: Celery's own default.
@@ -35,9 +35,7 @@ def report_batch(batch: str, ledger: Ledger, redis: Runs) -> dict[str, Any]:
 def publish_then(batch: str, then: str, ledger: Ledger, redis: Runs) -> None:
     """Publish the signature with the batch's id as its first argument; a caretaker does it again if this fails."""
     signature = Signature.from_dict(loads(then), app=app)
-    options = dict(signature.options)
-    name = options.pop("queue", None) or DEFAULT_QUEUE
-    signature.options = options
+    name = signature.options.pop("queue", None) or DEFAULT_QUEUE
     # The default exchange leads to the queue of that name, whether or not this app knows it.
     signature.apply_async(args=(batch,), queue=Queue(name, exchange="", routing_key=name), retry=False)
     redis.run(ledger.then_published(batch), give_up_at=0.0)

@@ -56,7 +56,7 @@ class Chunk:
             for place, attempt in mails
         ]
 
-    def give_back(self, ledger: Ledger, nonce: str) -> Call[int]:
+    def give_back(self, ledger: Ledger, nonce: str) -> Call[int]:  # noqa: ARG002
         return ledger.wake_chunk(self.id)
 
 
@@ -79,7 +79,7 @@ class Singles:
             drain=wakeup.drain_template(self.lane),
         )
 
-    def hold(self, claimed: Claimed, fetch: Fetch) -> list[Held]:
+    def hold(self, claimed: Claimed, fetch: Fetch) -> list[Held]:  # noqa: ARG002
         return list(self._held(claimed))
 
     def give_back(self, ledger: Ledger, nonce: str) -> Call[int]:

@@ -55,5 +55,5 @@ def _check_eviction(ledger: Ledger, connection: Connection) -> None:
 
 
 def _refuse(message: str) -> NoReturn:
-    print(f"postroom: {message}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"postroom: {message}\n")
     raise SystemExit(2)

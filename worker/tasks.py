@@ -19,7 +19,7 @@ def drain(lane: str) -> None:
     """Send the singles of a lane until none waits."""
     try:
         post_office().drain(Lane(lane))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # see `_tell`
         _tell(error)
         raise Ignore from None
 
@@ -32,7 +32,7 @@ def deliver(chunk: str) -> int:
     """
     try:
         answer = post_office().deliver(chunk)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # see `_tell`
         _tell(error)
         raise Ignore from None
     if answer.verdict != "finished":
@@ -46,7 +46,7 @@ def report(batch: str) -> dict[str, Any]:
     try:
         office = post_office()
         return report_batch(batch, office.ledger, office.redis)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # see `_tell`
         _tell(error)
         raise Ignore from None
 

@@ -115,12 +115,13 @@ class Transport:
         group: list[tuple[Any, Reply]] = []
         try:
             while waiting or self._busy or group:
-                group += self._start(waiting, retiring=retiring)
-                _, running = self._multi.perform()
+                started = self._start(waiting, group, retiring=retiring)
+                running = self._multi.perform()[1] if started or not group else 0
                 if group:
                     yield group
                 elif running == len(self._busy):
                     self._wait()
+                    continue
                 group = self._finished()
         finally:
             self._break_off()
@@ -133,12 +134,13 @@ class Transport:
         self._idle.clear()
         self._multi.close()
 
-    def _start(self, waiting: deque[Request], *, retiring: bool) -> list[tuple[Any, Reply]]:
-        """Start what may start, and return what is too late."""
-        late = []
+    def _start(self, waiting: deque[Request], group: list[tuple[Any, Reply]], *, retiring: bool) -> int:
+        """Start what may start, add to `group` what is too late, and return how many were started."""
+        now = self._clock()
+        idle = len(self._idle)
         while waiting:
-            if waiting[0].start_by < self._clock():
-                late.append((waiting.popleft().tag, NOT_STARTED))
+            if waiting[0].start_by < now:
+                group.append((waiting.popleft().tag, NOT_STARTED))
             elif self._idle:
                 slot = self._idle.pop()
                 slot.load(waiting.popleft(), keep_connection=not retiring or len(waiting) >= self._connections)
@@ -146,7 +148,7 @@ class Transport:
                 self._multi.add_handle(slot.easy)
             else:
                 break
-        return late
+        return idle - len(self._idle)
 
     def _wait(self) -> None:
         """Until something happens on the network, or libcurl has to look at its own deadlines.

@@ -16,7 +16,5 @@ def trim(chunk: str, ledger: Ledger, redis: Runs, *, give_up_at: float) -> None:
 
 
 def _kept(states: str, packed: bytes) -> bytes:
-    bodies = [
-        None if state == "a" else body for state, body in zip(states, payload.unpack(packed), strict=True)
-    ]
+    bodies = [None if state == "a" else body for state, body in zip(states, payload.unpack(packed), strict=True)]
     return payload.pack(bodies) if any(bodies) else b""

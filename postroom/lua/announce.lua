@@ -12,6 +12,7 @@ local function announce_page(id)
   local messages, scores, deadlines = {}, {}, {}
   for index, first_row in ipairs(first_rows) do
     local chunk_id = id .. '.' .. first_row
+    redis.call('HSET', CHUNK .. chunk_id, 'announced', 1)
     messages[index] = wake_up(batch[3], chunk_id)
     scores[2 * index - 1], scores[2 * index] = now, chunk_id
     deadlines[2 * index - 1], deadlines[2 * index] = batch[4], chunk_id

@@ -71,6 +71,10 @@ end
 local function claim_chunk()
   local chunk = open(args.chunk)
   if not chunk then return reply('unknown') end
+  if chunk.announced then
+    redis.call('HDEL', CHUNK .. chunk.id, 'announced')
+    chunk.announced = nil
+  end
   if chunk.unfinished == 0 then return reply('finished', { size = #chunk.rows }) end
   if chunk.batch and redis.call('HEXISTS', BATCH .. chunk.batch, 'sealed') == 0 then return reply('idle') end
   if chunk.send_at > now then return reply('idle') end

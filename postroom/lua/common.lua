@@ -81,12 +81,13 @@ local open_chunks = {}
 local function open(id)
   local chunk = open_chunks[id]
   if chunk then return chunk end
-  local stored = redis.call('HMGET', CHUNK .. id, 'states', 'lane', 'policy', 'expires', 'live', 'created', 'send_at', 'key', 'interval')
+  local stored = redis.call('HMGET', CHUNK .. id, 'states', 'lane', 'policy', 'expires', 'live', 'created', 'send_at', 'key', 'interval', 'announced')
   if not stored[1] then return nil end
   chunk = {
     id = id, batch = batch_of(id), rows = { stored[1]:byte(1, -1) },
     lane = stored[2], policy = stored[3], expires = tonumber(stored[4]), live = tonumber(stored[5] or 0),
     created = tonumber(stored[6]), send_at = tonumber(stored[7] or 0), key = stored[8], interval = stored[9],
+    announced = stored[10],
     tally = {}, records = {}, notes = {}, changed_notes = {}, unfinished = 0,
   }
   for _, state in ipairs(chunk.rows) do
@@ -254,7 +255,10 @@ local function has_claimable(chunk)
   return false
 end
 
+-- At most one wake-up of a chunk waits in its lane: `announced` says that there is one, until a task claims.
 local function announce(chunk)
+  chunk.announced = '1'
+  redis.call('HSET', CHUNK .. chunk.id, 'announced', 1)
   redis.call('LPUSH', chunk.lane, wake_up(redis.call('HGET', BATCH .. chunk.batch, 'wake_up'), chunk.id))
 end
 
@@ -262,7 +266,7 @@ local function announce_if_claimable(chunk)
   local index = ANNOUNCED .. chunk.lane
   if not has_claimable(chunk) then
     redis.call('ZREM', index, chunk.id)
-  elseif chunk.wake then
+  elseif chunk.wake and not chunk.announced then
     announce(chunk)
     redis.call('ZADD', index, now, chunk.id)
   elseif chunk.touched then
@@ -324,7 +328,7 @@ local function finish_chunk(chunk)
   -- A chunk's rows are read by its batch's report, so they outlive it.
   outlive(chunk, (chunk.batch and math.max(now, chunk.expires) + 3600000 or now) + rules.keep)
   -- The chord counts a chunk when its task returns: a chunk finished by anyone else is announced once more.
-  if chunk.batch and not args.in_task then announce(chunk) end
+  if chunk.batch and not (args.in_task or chunk.announced) then announce(chunk) end
 end
 
 local function tally_batch(chunk)

@@ -4,6 +4,7 @@
 -- `more`, whether a limit cut something short; `thens`, {batch, signature}; `trims`, chunks; `dead`, owners judged.
 
 local MOST = 200         -- of each kind in one step
+local WINDOWS_MOST = 20 -- windows judged in one step, up to 500 mails each
 local EACH = 900         -- milliseconds between sweeps, fleet-wide
 local GAP = 2000         -- after a longer one (Redis was away) nobody is judged for one full life
 local REPORT_LATE = 10000
@@ -31,7 +32,7 @@ end
 local function judge()
   for _, owner in ipairs(redis.call('ZRANGEBYSCORE', OWNERS, '-inf', now - rules.life, 'LIMIT', 0, 5)) do
     dead[#dead + 1] = owner
-    if judge_owner(owner, MOST) == MOST then more = true end
+    if judge_owner(owner, WINDOWS_MOST) == WINDOWS_MOST then more = true end
   end
   for _, nonce in ipairs(due_of(OVERDUE, now)) do judge_window(nonce, 'overdue') end
 end

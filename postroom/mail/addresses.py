@@ -6,6 +6,7 @@ from typing import Any
 
 from postroom.errors import Fault
 from postroom.mail.checks import Check, fault, line, object_of, required, wrong_type
+from postroom.mail.limits import ADDRESS_LENGTH
 
 EXAMPLE = 'e.g. {"email": "example@example.com"} or {"email": "example@example.com", "name": "Example Recipient"}'
 
@@ -14,9 +15,6 @@ INVALID = "Does not contain a valid address."
 
 #: SendGrid answers 202 and drops the mail as invalid (sendgrid/sendgrid-csharp#656): nobody would notice.
 NON_ASCII = "SendGrid drops mail to an address with non-ASCII characters before the @."
-
-#: The longest address, in characters.
-LONGEST = 320
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _QUOTED = r'"(?:[ !#-\[\]-~]|\\[ -~])+"'
@@ -33,12 +31,12 @@ _is_non_ascii = re.compile(rf"[^\s\x00-\x1f\"(),:;<>@\[\\\]\x7f]+{_DOMAIN}").ful
 
 def email(role: str, absent: str, invalid: str = INVALID) -> Check:
     """The check of an address. `role` is SendGrid's name of its place: To, CC, BCC, From or Reply-To."""
-    too_long = f"The {role} email exceeds the maximum total length of {LONGEST} characters"
+    too_long = f"The {role} email exceeds the maximum total length of {ADDRESS_LENGTH} characters"
 
     def checked(value: Any) -> Sequence[Fault]:
         if not isinstance(value, str):
             return wrong_type("string", value)
-        if len(value) > LONGEST:
+        if len(value) > ADDRESS_LENGTH:
             return fault(too_long)
         if _is_address(value):
             return ()

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from postroom.errors import Fault, InvalidMail
+from postroom.mail.limits import STRINGS_BYTES
 from postroom.mail.recipients import personalizations
-from postroom.mail.fields import MOST_BYTES
 from postroom.mail.rules import oversized_args
 from postroom.mail.source import check_size
 
@@ -32,7 +32,7 @@ def marked(body: dict[str, Any], postroom_id: str) -> bytes:
     """`wire`, of a body that is known to have no `postroom_id` of its own."""
     whole = {**body, "custom_args": {**(body.get("custom_args") or {}), ID: postroom_id}}
     encoded = _encode(whole)
-    if len(encoded) > MOST_BYTES and (found := list(oversized_args(whole))):
+    if len(encoded) > STRINGS_BYTES and (found := list(oversized_args(whole))):
         raise InvalidMail(found)
     check_size(len(encoded))
     return encoded

@@ -1,10 +1,11 @@
 """Field: SendGrid's rules for each field of a body, in SendGrid's words."""
 
-import binascii
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from postroom.errors import Fault
+from postroom.mail import limits, options, parts
 from postroom.mail.addresses import EXAMPLE, address_of
 from postroom.mail.checks import (
     CONTROL_CHARACTERS,
@@ -18,22 +19,17 @@ from postroom.mail.checks import (
     required,
     saying,
     string,
-    text,
     under,
     wrong_type,
 )
-from postroom.mail.options import ASM, MAIL_SETTINGS, TRACKING_SETTINGS
+from postroom.mail.limits import fits
 
-#: The most bytes of names and values in a personalization's `substitutions`; and in its `custom_args`, together with
-#: those of the whole mail. SendGrid's newest pages say 50,000, its specification says 10,000.
-MOST_BYTES = 10_000
-
-#: How far ahead SendGrid takes a `send_at`, in seconds.
-SCHEDULE_SECONDS = 72 * 3600
-
+#: In lower case.
 RESERVED_HEADERS = frozenset(
-    ("x-sg-id", "x-sg-eid", "received", "dkim-signature", "content-type", "content-transfer-encoding")
-    + ("to", "from", "subject", "reply-to", "cc", "bcc")
+    (
+        *("x-sg-id", "x-sg-eid", "received", "dkim-signature", "content-type", "content-transfer-encoding"),
+        *("to", "from", "subject", "reply-to", "cc", "bcc"),
+    )
 )
 
 _SUBJECT = "The subject of your email must be a string at least one character in length."
@@ -41,12 +37,6 @@ _SEND_AT = (
     "The send_at parameter is expecting a Unix timestamp as an integer. "
     "We will send immediately if you include a send_at timestamp that is in the past."
 )
-
-
-def fits(strings: Mapping[str, str | None]) -> bool:
-    """Whether the names and values of an object of strings are within `MOST_BYTES`, as UTF-8."""
-    joined = "".join(strings) + "".join(filter(None, strings.values()))
-    return 4 * len(joined) <= MOST_BYTES or len(joined.encode("utf-8", "surrogatepass")) <= MOST_BYTES
 
 
 # -- Addresses
@@ -98,9 +88,10 @@ _replies = list_of(
 def _reply_to_list(value: Any) -> Sequence[Fault]:
     found = list(_replies(value))
     if isinstance(value, list):
-        if len(value) > 1000:
+        if len(value) > limits.REPLY_TO_LIST:
             found += fault("There is a limit of 1000 addresses in reply_to_list.")
-        if any(value.index(each) < index for index, each in enumerate(value[:1001])):
+        people = [(each.get("email"), each.get("name")) for each in value if isinstance(each, dict)]
+        if len({repr(person) for person in people}) < len(people):
             found += fault("The objects of reply_to_list must be unique.")
     return found
 
@@ -177,7 +168,7 @@ def _substitutions(value: Any) -> Sequence[Fault]:
             found += fault(_SUBSTITUTIONS, name)
     if found:
         return found
-    if len(value) > 10_000:
+    if len(value) > limits.SUBSTITUTIONS:
         return fault("You are limited to 10,000 substitutions.")
     if not fits(value):
         return fault("Substitutions are limited to 10000 bytes per personalization block.")
@@ -190,16 +181,14 @@ def _categories(value: Any) -> Sequence[Fault]:
     if not value:
         return fault("The categories array, when used, must have at least one category.")
     found: list[Fault] = []
-    if len(value) > 10:
+    if len(value) > limits.CATEGORIES:
         found += fault(
             f"There is a limit of 10 categories for each email that is sent. You provided {len(value)} categories."
         )
-    for index, item in enumerate(value):
-        if faults := _category(item):
-            found += under(index, faults)
-        elif item in value[:index]:
+    for item, times in Counter(each for each in value if isinstance(each, str)).items():
+        if times > 1:
             found += fault(f"The categories must be a unique list, and you have included [{item}] more than once. ")
-    return found
+    return [*found, *_each_category(value)]
 
 
 def _category(value: Any) -> Sequence[Fault]:
@@ -207,9 +196,12 @@ def _category(value: Any) -> Sequence[Fault]:
         return fault("Categories must be an array of strings.")
     if not value.isascii():
         return fault("Categories can not contain non-ASCII characters.")
-    if len(value) > 255:
+    if len(value) > limits.CATEGORY_LENGTH:
         return fault(f"Each category must not be longer than 255 characters. [{value}] exceeds this limit")
     return ()
+
+
+_each_category = list_of(_category)
 
 
 def _ip_pool_name(value: Any) -> Sequence[Fault]:
@@ -220,112 +212,6 @@ def _ip_pool_name(value: Any) -> Sequence[Fault]:
 
 def _template_id(value: Any) -> Sequence[Fault]:
     return () if isinstance(value, str) else fault(f"The template ID must be a string, you provided [{value}].")
-
-
-# -- Content and attachments
-
-
-def _content_type(value: Any) -> Sequence[Fault]:
-    if not isinstance(value, str) or not value:
-        return fault("Your content type must be a string with length of at least one character.")
-    if ";" in value or "\r" in value or "\n" in value:
-        return fault("Cannot contain ';', or CRLF characters.")
-    return ()
-
-
-_parts = list_of(
-    object_of(
-        {
-            "type": _content_type,
-            "value": saying("The content value must be a string at least one character in length.", text),
-        },
-        required("type", "A content type is required, this tells email clients how to display the email."),
-        required("value", "A content value is required, this is the content of the email you are sending."),
-    )
-)
-
-#: The place of a part. AMP is in none: https://amp.dev wants it before text/html, and SendGrid takes it there.
-_ORDER = {"text/plain": 0, "text/html": 1, "text/x-amp-html": None}
-
-
-def _content(value: Any) -> Sequence[Fault]:
-    found = _parts(value)
-    if not isinstance(value, list) or len(value) < 2:
-        return found
-    types = [part.get("type") for part in value if isinstance(part, dict)]
-    places = [place for each in types if isinstance(each, str) and (place := _ORDER.get(each, 2)) is not None]
-    if places == sorted(places):
-        return found
-    return [
-        *found,
-        *fault(
-            "Following RFC 1341, section 7.2, if either text/html or text/plain are to be sent in your email: "
-            "text/plain needs to be first, followed by text/html, followed by any other content."
-        ),
-    ]
-
-
-def _file(value: Any) -> Sequence[Fault]:
-    """Plain base64 with its padding: SendGrid refuses line breaks in it (sendgrid/sendgrid-ruby#84)."""
-    if not isinstance(value, str) or not value:
-        return fault("The attachment content must be a string at least one character in length.")
-    try:
-        binascii.a2b_base64(value, strict_mode=True)
-    except ValueError:
-        return fault("The attachment content must be base64 encoded.")
-    return ()
-
-
-def _file_type(value: Any) -> Sequence[Fault]:
-    if not isinstance(value, str) or not value:
-        return fault("The attachment type must be a string and at least one character in length.")
-    if ";" in value or "\r" in value or "\n" in value:
-        return fault("The type cannot contain ';', or CRLF characters.")
-    return ()
-
-
-def _filename(value: Any) -> Sequence[Fault]:
-    if not isinstance(value, str):
-        return fault("The filename of your attachment must be a string.")
-    if "\r" in value or "\n" in value:
-        return fault("The filename of your attachment cannot contain CRLF characters.")
-    return line(value) if value else fault("filename is required.")
-
-
-def _disposition(value: Any) -> Sequence[Fault]:
-    if value in ("inline", "attachment"):
-        return ()
-    return fault(
-        f'The disposition of your attachment can be either "inline" or "attachment". You provided [{value}].'
-    )
-
-
-def _content_id(value: Any) -> Sequence[Fault]:
-    if not isinstance(value, str):
-        return fault(f"The content ID of your attachment must be a string. You provided [{value}].")
-    if "\r" in value or "\n" in value:
-        return fault("The content ID of your attachment cannot contain CRLF characters.")
-    return line(value)
-
-
-def _inline(attachment: dict[str, Any]) -> Sequence[Fault]:
-    if attachment.get("disposition") != "inline" or attachment.get("content_id"):
-        return ()
-    return fault("The content_id parameter is required if disposition = 'inline'.", "content_id")
-
-
-_attachment = object_of(
-    {
-        "content": _file,
-        "type": _file_type,
-        "filename": _filename,
-        "disposition": _disposition,
-        "content_id": _content_id,
-    },
-    required("content", "The attachment content must be a string at least one character in length."),
-    required("filename", "filename is required."),
-    _inline,
-)
 
 
 # -- The body
@@ -355,7 +241,7 @@ _personalization_list = list_of(_personalization)
 def _personalizations(value: Any) -> Sequence[Fault]:
     if value == []:
         return fault("You must have at least one personalization.")
-    if not isinstance(value, list) or len(value) <= 1000:
+    if not isinstance(value, list) or len(value) <= limits.PERSONALIZATIONS:
         return _personalization_list(value)
     return [
         *fault(
@@ -367,15 +253,15 @@ def _personalizations(value: Any) -> Sequence[Fault]:
     ]
 
 
-BODY = object_of(
+check_fields = object_of(
     {
         "personalizations": _personalizations,
         "from": _from,
         "reply_to": _reply_to,
         "reply_to_list": _reply_to_list,
         "subject": _subject,
-        "content": _content,
-        "attachments": list_of(_attachment),
+        "content": parts.content,
+        "attachments": parts.attachments,
         "template_id": _template_id,
         "sections": _strings("The section values must be strings."),
         "headers": _header_check(
@@ -387,10 +273,10 @@ BODY = object_of(
         "custom_args": _args,
         "send_at": saying(_SEND_AT, integer),
         "batch_id": saying("The batch_id must be a string.", string),
-        "asm": ASM,
+        "asm": options.asm,
         "ip_pool_name": _ip_pool_name,
-        "mail_settings": MAIL_SETTINGS,
-        "tracking_settings": TRACKING_SETTINGS,
+        "mail_settings": options.mail_settings,
+        "tracking_settings": options.tracking_settings,
     },
     required("personalizations", "The personalizations field is required and must have at least one personalization."),
     required(

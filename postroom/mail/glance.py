@@ -12,26 +12,29 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from postroom.mail.addresses import ADDRESS, LONGEST
-from postroom.mail.fields import RESERVED_HEADERS, SCHEDULE_SECONDS, fits
-from postroom.mail.recipients import LIMIT
+from postroom.mail import limits
+from postroom.mail.addresses import ADDRESS
+from postroom.mail.fields import RESERVED_HEADERS
+from postroom.mail.limits import fits
 
 _is_address = re.compile(ADDRESS).fullmatch
 
 _USUAL_CONTENT = (["text/plain"], ["text/html"], ["text/plain", "text/html"])
 
+_Category = Annotated[str, Meta(max_length=limits.CATEGORY_LENGTH)]
+_Categories = Annotated[list[_Category], Meta(min_length=1, max_length=limits.CATEGORIES)]
 _Text = Annotated[str, Meta(min_length=1)]
 
 
 class _Address(msgspec.Struct, gc=False):
-    email: Annotated[str, Meta(max_length=LONGEST)]
+    email: Annotated[str, Meta(max_length=limits.ADDRESS_LENGTH)]
     name: str | None = None
 
 
 _Addresses = Annotated[list[_Address], Meta(min_length=1)]
 
 
-class _Personalization(msgspec.Struct, rename={"sender": "from"}):
+class _Personalization(msgspec.Struct, rename={"sender": "from"}, gc=False):
     to: _Addresses
     cc: _Addresses | None = None
     bcc: _Addresses | None = None
@@ -49,9 +52,9 @@ class _Part(msgspec.Struct, gc=False):
     value: _Text
 
 
-class _Group(msgspec.Struct):
+class _Group(msgspec.Struct, gc=False):
     group_id: int
-    groups_to_display: Annotated[list[int], Meta(max_length=25)] | None = None
+    groups_to_display: Annotated[list[int], Meta(max_length=limits.GROUPS)] | None = None
 
 
 class _ClickTracking(msgspec.Struct, gc=False):
@@ -64,17 +67,17 @@ class _OpenTracking(msgspec.Struct, gc=False):
     substitution_tag: str | None = None
 
 
-class _Tracking(msgspec.Struct):
+class _Tracking(msgspec.Struct, gc=False):
     click_tracking: _ClickTracking | None = None
     open_tracking: _OpenTracking | None = None
     subscription_tracking: None = None
     ganalytics: None = None
 
 
-class _Body(msgspec.Struct, rename={"sender": "from"}):
+class _Body(msgspec.Struct, rename={"sender": "from"}, gc=False):
     """A body of the usual fields. Where only None is allowed, the rules have to look."""
 
-    personalizations: Annotated[list[_Personalization], Meta(min_length=1, max_length=1000)]
+    personalizations: Annotated[list[_Personalization], Meta(min_length=1, max_length=limits.PERSONALIZATIONS)]
     sender: _Address
     reply_to: _Address | None = None
     reply_to_list: None = None
@@ -84,7 +87,7 @@ class _Body(msgspec.Struct, rename={"sender": "from"}):
     template_id: str | None = None
     sections: None = None
     headers: dict[str, str] | None = None
-    categories: Annotated[list[Annotated[str, Meta(max_length=255)]], Meta(min_length=1, max_length=10)] | None = None
+    categories: _Categories | None = None
     custom_args: dict[str, str] | None = None
     send_at: int | None = None
     batch_id: str | None = None
@@ -98,7 +101,7 @@ def fine(body: dict[str, Any], now: float) -> bool:
     """True: the rules find no fault in this body. False: they have to look."""
     try:
         mail = msgspec.convert(body, _Body)
-    except (msgspec.ValidationError, RecursionError):
+    except (ValueError, RecursionError):
         return False
     return (
         _is_complete(mail)
@@ -107,7 +110,7 @@ def fine(body: dict[str, Any], now: float) -> bool:
         and (mail.headers is None or _fine_headers(mail.headers))
         and (mail.custom_args is None or fits(mail.custom_args))
         and _fine_people(mail)
-        and _fine_personalizations(mail, now + SCHEDULE_SECONDS)
+        and _fine_personalizations(mail, now + limits.SCHEDULE_SECONDS)
     )
 
 
@@ -153,22 +156,25 @@ def _fine_people(mail: _Body) -> bool:
         people += reached
         lines.append(each.subject)
     lines += [address.name for address in people]
-    return recipients <= LIMIT and all([_is_address(address.email) for address in people]) and _are_lines(lines)
+    return (
+        recipients <= limits.RECIPIENTS
+        and all(map(_is_address, [address.email for address in people]))
+        and _are_lines(lines)
+    )
 
 
 def _fine_personalizations(mail: _Body, latest: float) -> bool:
-    if mail.send_at is not None and mail.send_at > latest:
-        return False
-    is_dynamic = mail.template_id is not None and mail.template_id.startswith("d-")
+    common = mail.custom_args or {}
+    has_data = bool(mail.template_id)
+    has_substitutions = not (mail.template_id or "").startswith("d-")
     for each in mail.personalizations:
-        if each.substitutions and (is_dynamic or not fits(each.substitutions)):
+        is_fine = (
+            (each.send_at is None or each.send_at <= latest)
+            and (each.headers is None or _fine_headers(each.headers))
+            and (each.custom_args is None or fits(common | each.custom_args))
+            and (not each.substitutions or (has_substitutions and fits(each.substitutions)))
+            and (not each.dynamic_template_data or has_data)
+        )
+        if not is_fine:
             return False
-        if each.dynamic_template_data and not mail.template_id:
-            return False
-        if each.headers is not None and not _fine_headers(each.headers):
-            return False
-        if each.custom_args is not None and not fits((mail.custom_args or {}) | each.custom_args):
-            return False
-        if each.send_at is not None and each.send_at > latest:
-            return False
-    return True
+    return mail.send_at is None or mail.send_at <= latest

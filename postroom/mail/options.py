@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from postroom.errors import Fault
+from postroom.mail import limits
 from postroom.mail.addresses import EXAMPLE, email
 from postroom.mail.checks import (
     Check,
@@ -18,14 +19,14 @@ from postroom.mail.checks import (
 )
 
 _BCC_ABSENT = "You must include a recipient object when using the bcc mail setting."
-_BCC_INVALID = f"The bcc email recipient object must at least have an email address and may also contain a name. {EXAMPLE}"
+_BCC_INVALID = (
+    f"The bcc email recipient object must at least have an email address and may also contain a name. {EXAMPLE}"
+)
 _URL_ABSENT = "You must include the url to post to when using the spam check mail setting."
 _THRESHOLD_ABSENT = "You must include the spam check threshold  when using the spam check mail setting."
+_UNSUBSCRIBE = "The subscription tracking unsubscribe content for {} messages must be a string."
 _GROUP_ID = "The ASM group ID must be an integer."
 _GROUPS = "The ASM Group IDs to display must be an array of integers."
-
-#: The most groups that are displayed.
-_MOST_GROUPS = 25
 
 _PARTIAL_BYPASSES = ("bypass_bounce_management", "bypass_spam_management", "bypass_unsubscribe_management")
 
@@ -53,7 +54,9 @@ def _url(value: Any) -> Sequence[Fault]:
 def _threshold(value: Any) -> Sequence[Fault]:
     if isinstance(value, int | float) and not isinstance(value, bool) and 1 <= value <= 10:
         return ()
-    return fault("The spam check threshold is between 1 and 10, with the lower numbers being the most strict filtering. ")
+    return fault(
+        "The spam check threshold is between 1 and 10, with the lower numbers being the most strict filtering. "
+    )
 
 
 def _one_bypass(settings: dict[str, Any]) -> Sequence[Fault]:
@@ -76,19 +79,19 @@ def _one_bypass(settings: dict[str, Any]) -> Sequence[Fault]:
 def _groups(value: Any) -> Sequence[Fault]:
     if not isinstance(value, list):
         return fault(_GROUPS)
-    if len(value) > _MOST_GROUPS:
+    if len(value) > limits.GROUPS:
         return fault("There is a limit of 25 unsubscribe groups that can be displayed to a user at a time.")
     return _each_group(value)
 
 
 _each_group = list_of(saying(_GROUPS, integer))
 
-ASM = object_of(
+asm = object_of(
     {"group_id": saying(_GROUP_ID, integer), "groups_to_display": _groups},
     required("group_id", _GROUP_ID),
 )
 
-MAIL_SETTINGS = object_of(
+mail_settings = object_of(
     {
         "bcc": object_of(
             {
@@ -122,7 +125,7 @@ MAIL_SETTINGS = object_of(
     _one_bypass,
 )
 
-TRACKING_SETTINGS = object_of(
+tracking_settings = object_of(
     {
         "click_tracking": object_of(
             {
@@ -148,9 +151,9 @@ TRACKING_SETTINGS = object_of(
         "subscription_tracking": object_of(
             {
                 "enable": _enable("The subscription tracking enable param should be a boolean value."),
-                "html": _words("The subscription tracking unsubscribe content for text/html messages must be a string."),
+                "html": _words(_UNSUBSCRIBE.format("text/html")),
                 "substitution_tag": _words("The subscription tracking substitution tag must be a string value."),
-                "text": _words("The subscription tracking unsubscribe content for text/plain messages must be a string. "),
+                "text": _words(_UNSUBSCRIBE.format("text/plain") + " "),
             }
         ),
     }

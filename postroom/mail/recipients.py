@@ -1,15 +1,14 @@
 """Recipients: who a body goes to, and who it may go to in staging."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from postroom.errors import Fault
+from postroom.mail import limits
 from postroom.mail.addresses import domain_of
 
 FIELDS = ("to", "cc", "bcc")
-
-#: In one request, over all its personalizations.
-LIMIT = 1000
 
 
 def personalizations(body: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -73,8 +72,8 @@ def _reached(body: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 yield f"personalizations.{number}.{field}.{index}.email", value
     settings = body.get("mail_settings")
     copy = settings.get("bcc") if isinstance(settings, dict) else None
-    if isinstance(copy, dict) and copy.get("enable") and isinstance(value := copy.get("email"), str):
-        yield "mail_settings.bcc.email", value
+    if isinstance(copy, dict) and copy.get("enable") and isinstance(copy.get("email"), str):
+        yield "mail_settings.bcc.email", copy["email"]
 
 
 def too_many(body: dict[str, Any]) -> Iterator[Fault]:
@@ -84,7 +83,7 @@ def too_many(body: dict[str, Any]) -> Iterator[Fault]:
         for field in FIELDS
         if isinstance(listed := personalization.get(field), list)
     )
-    if count > LIMIT:
+    if count > limits.RECIPIENTS:
         yield Fault("personalizations", "There is a limit of 1000 total recipients (to + cc + bcc) per request.")
 
 
@@ -94,13 +93,14 @@ def repeated(number: int, personalization: dict[str, Any]) -> Iterator[Fault]:
     The text is a live one. SendGrid documents another, which it does not use: "Each unique email address in the
     personalization block should only be included once. You have included [email address] more than once."
     """
-    seen: dict[str, int] = {}
+    block = f"personalizations.{number}"
+    times: Counter[str] = Counter()
     for field in FIELDS:
         for _, value in emails(personalization.get(field)):
-            seen[value.lower()] = times = seen.get(value.lower(), 0) + 1
-            if times == 2:
+            times[value.lower()] += 1
+            if times[value.lower()] == 2:
                 yield Fault(
-                    f"personalizations.{number}",
+                    block,
                     "Each email address in the personalization block should be unique between to, cc, and bcc. "
-                    f"We found the first duplicate instance of [{value}] in the personalizations.{number}.{field} field.",
+                    f"We found the first duplicate instance of [{value}] in the {block}.{field} field.",
                 )

@@ -12,8 +12,9 @@ from typing import Any
 
 from postroom.errors import Fault
 from postroom.mail.addresses import domain_of
-from postroom.mail.fields import BODY, SCHEDULE_SECONDS, fits
+from postroom.mail.fields import check_fields
 from postroom.mail.glance import fine
+from postroom.mail.limits import SCHEDULE_SECONDS, fits
 from postroom.mail.recipients import personalizations, repeated, too_many
 
 
@@ -26,16 +27,16 @@ def faults(body: dict[str, Any], *, now: float) -> list[Fault]:
 
 
 def _found(body: dict[str, Any], now: float) -> Iterator[Fault]:
-    yield from BODY(body)
+    yield from check_fields(body)
     yield from too_many(body)
     yield from _replies(body)
     yield from _content(body)
     yield from _subject(body)
+    yield from _template(body)
     yield from _schedule("send_at", body, now)
     for number, personalization in personalizations(body):
         yield from repeated(number, personalization)
         yield from _sender(number, personalization, body)
-        yield from _template(number, personalization, body)
         yield from _schedule(f"personalizations.{number}.send_at", personalization, now)
     yield from oversized_args(body)
 
@@ -54,7 +55,8 @@ def _content(body: dict[str, Any]) -> Iterator[Fault]:
         "are included, but only one block is required."
     )
     if content is None:
-        yield Fault("content", f"Unless a valid template_id is provided, the content parameter is required. {one_block}")
+        absent = "Unless a valid template_id is provided, the content parameter is required."
+        yield Fault("content", f"{absent} {one_block}")
     elif content == []:
         yield Fault("content", one_block)
 
@@ -92,15 +94,17 @@ def _from_address(holder: dict[str, Any]) -> str | None:
     return address if isinstance(address, str) else None
 
 
-def _template(number: int, personalization: dict[str, Any], body: dict[str, Any]) -> Iterator[Fault]:
-    """Dynamic templates, whose ids begin with d-, have data; legacy ones have substitutions."""
+def _template(body: dict[str, Any]) -> Iterator[Fault]:
+    """Dynamic templates, whose ids begin with d-, take data; the older ones take substitutions."""
     template_id = body.get("template_id")
-    if personalization.get("dynamic_template_data") and not template_id:
+    if not template_id and any(each.get("dynamic_template_data") for _, each in personalizations(body)):
         yield Fault("template_id", "The template_id is required when using dynamic templates")
-    if personalization.get("substitutions") and isinstance(template_id, str) and template_id.startswith("d-"):
-        yield Fault(
-            f"personalizations.{number}.substitutions", "Substitutions may not be used with dynamic templating"
-        )
+    if not isinstance(template_id, str) or not template_id.startswith("d-"):
+        return
+    for number, each in personalizations(body):
+        if each.get("substitutions"):
+            field = f"personalizations.{number}.substitutions"
+            yield Fault(field, "Substitutions may not be used with dynamic templating")
 
 
 def oversized_args(body: dict[str, Any]) -> Iterator[Fault]:

@@ -1,0 +1,183 @@
+"""`postroom batch`: enqueue the mails of a file as one batch."""
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from postroom.errors import InvalidMail, QueueUnavailable
+from postroom.names import Lane
+from postroom.settings import Settings
+from producers.cli import waiting
+from producers.cli.checking import check as check_rows
+from producers.cli.checking import checker
+from producers.cli.failure import CommandFailed, bad_input, invalid, sentence
+from producers.cli.feed import Feed
+from producers.cli.inputs import called, opened, whole
+from producers.cli.interruption import Interrupted, Interruption
+from producers.cli.mails import show_counts, show_failures
+from producers.cli.opening import open_postroom
+from producers.cli.options import WaitingCommand, json_option, sending_options, wait_option
+from producers.cli.output import GOOD, Output
+from producers.cli.progress import display
+from producers.cli.rows import Row, json_lines
+from producers.client import Postroom
+from producers.intake import terms as checked_terms
+
+
+@click.command(cls=WaitingCommand, name="batch")
+@click.argument("file")
+@click.option("--template", metavar="FILE", help="For CSV: a v3 body as JSON, whose strings have {{column}} in them.")
+@click.option("--delimiter", default=",", show_default=True, help="What separates the fields of CSV.")
+@click.option("--check", is_flag=True, help="Only look at each row; enqueue nothing. Exit 2 if one has faults.")
+@click.option("--skip-invalid", is_flag=True, help="Leave out the rows that have faults, and enqueue the others.")
+@sending_options(Lane.BULK)
+@wait_option
+@json_option
+@click.pass_obj
+def command(
+    out: Output,
+    /,
+    file: str,
+    *,
+    template: str | None,
+    delimiter: str,
+    check: bool,
+    skip_invalid: bool,
+    wait: float | None,
+    **terms: Any,
+) -> int:
+    """Enqueue the mails of a file as one batch.
+
+    FILE has one v3 body as JSON on each line (.jsonl); or it is a .csv of recipients, whose first line names the
+    columns, with --template. - is standard input. Empty lines are skipped. Lines are counted from 1, rows from 0.
+
+    Nothing is sent before all rows are checked and stored: without --skip-invalid one bad row stops it all. With
+    --key, the same command after a failure goes on where it stopped, and nothing is enqueued twice.
+
+    Prints the batch's id. Exit: 0 enqueued; with --wait, all accepted.
+    """
+    settings = Settings.from_environment()
+    with_terms = checked_terms(settings, **{name: value for name, value in terms.items() if name != "key"})
+    faults_of = checker(settings, with_terms)
+    with opened(file) as lines, Interruption(abrupt=True) as interruption:
+        rows = _rows(lines, file, template, delimiter)
+        if check:
+            return check_rows(rows, faults_of, out, interruption)
+        with open_postroom(settings) as postroom:
+            with display(out) as shown:
+                feed = Feed(rows, interruption, shown, faults_of=faults_of if skip_invalid else None)
+                batch_id = _enqueue(postroom, feed, file, terms)
+                shown.note(f"Batch {batch_id}: {feed.total} mails are enqueued{_without(feed)}.")
+                if wait is not None:
+                    subject = waiting.batch(postroom, batch_id, shown)
+                    waiting.Waiting(subject, settings, shown, interruption).until_over(wait)
+            return _show_id(out, feed, batch_id) if wait is None else _show_results(out, postroom, feed, batch_id)
+
+
+def _rows(lines: BinaryIO, file: str, template: str | None, delimiter: str) -> Iterator[Row]:
+    suffix = Path(file).suffix.lower()
+    if template is None:
+        if suffix == ".csv":
+            raise click.UsageError("A .csv of recipients needs --template FILE: the mail that each of them gets.")
+        return json_lines(lines, called(file))
+    if suffix in (".jsonl", ".ndjson", ".json"):
+        raise click.UsageError(f"--template goes with CSV; {file} has whole mails in it.")
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise click.UsageError(f"--delimiter is one character, not {delimiter!r}.")
+    from producers.cli.spreadsheet import spreadsheet  # noqa: PLC0415  # jinja2 is slow to load
+    from producers.cli.template import Template  # noqa: PLC0415
+
+    return spreadsheet(lines, called(file), Template(whole(template), template), delimiter)
+
+
+def _enqueue(postroom: Postroom, feed: Feed, file: str, terms: dict[str, Any]) -> str:
+    """Raises `CommandFailed`, which says where in the file, and whether anything is enqueued."""
+    mails = iter(feed)
+    try:
+        first = next(mails, None)
+        if first is None:
+            raise _nothing(file, feed)
+        return postroom.enqueue_batch(chain([first], mails), **terms).id
+    except InvalidMail as error:
+        raise _invalid(file, feed, error) from None
+    except Interrupted as interrupted:
+        raise CommandFailed(
+            "interrupted", f"Stopped after {feed.total} rows.", code=interrupted.code, advice=_again(terms)
+        ) from None
+    except QueueUnavailable as error:
+        raise _unavailable(feed, error, terms) from None
+
+
+def _nothing(file: str, feed: Feed) -> CommandFailed:
+    if feed.skipped:
+        return bad_input(
+            f"All {feed.skipped} rows of {called(file)} have faults; nothing was enqueued.", **_skipped(feed)
+        )
+    return bad_input(f"{called(file)} has no rows; nothing was enqueued.")
+
+
+def _invalid(file: str, feed: Feed, error: InvalidMail) -> CommandFailed:
+    row = feed.current
+    assert row is not None
+    return invalid(
+        f"{called(file)}, line {row.line}, row {row.row}",
+        error.faults,
+        "Nothing was enqueued. --check looks at every row, --skip-invalid enqueues those without faults.",
+        line=row.line,
+        row=row.row,
+    )
+
+
+def _again(terms: dict[str, Any]) -> str:
+    nothing = "Nothing of this batch is sent, for it is not complete."
+    if terms["key"]:
+        return f"{nothing} The same command goes on where it stopped."
+    return f"{nothing} Repeat the command; with a --key it could go on where it stopped."
+
+
+def _unavailable(feed: Feed, error: QueueUnavailable, terms: dict[str, Any]) -> CommandFailed:
+    is_unclear = feed.is_through and error.may_be_enqueued
+    unclear = "The batch may be enqueued. "
+    if terms["key"]:
+        unclear += "Repeat the command, with the same key: then it is enqueued once in any case."
+    else:
+        unclear += f"See whether it is, before you repeat the command: postroom status {error.id}"
+    return CommandFailed(
+        "queue_unavailable",
+        sentence(f"Redis is not reachable, after {feed.total} rows: {error.detail}"),
+        advice=unclear if is_unclear else f"{_again(terms)} `postroom doctor` looks at Redis.",
+        batch_id=error.id,
+        may_be_enqueued=is_unclear,
+    )
+
+
+def _without(feed: Feed) -> str:
+    return f", {feed.skipped} rows with faults are left out" if feed.skipped else ""
+
+
+def _skipped(feed: Feed) -> dict[str, Any]:
+    return {"skipped": feed.skipped, "skipped_rows": feed.first_skipped}
+
+
+def _show_id(out: Output, feed: Feed, batch_id: str) -> int:
+    out.document({"batch_id": batch_id, "total": feed.total, **_skipped(feed)})
+    out.say(batch_id)
+    if out.terminal:
+        out.note(("Enqueued. ", GOOD), f"What becomes of it: postroom report {batch_id}")
+    return 0
+
+
+def _show_results(out: Output, postroom: Postroom, feed: Feed, batch_id: str) -> int:
+    report = postroom.report(batch_id)
+    if out.as_json:
+        document = report.to_json()
+        failed = [{**failure, "line": feed.line_of(failure["row"])} for failure in document["failed"]]
+        out.document({**document, "failed": failed, **_skipped(feed)})
+    else:
+        show_counts(out, batch_id, report.total, report.counts)
+        placed = ((failure, f"line {feed.line_of(failure.row)}, row {failure.row}") for failure in report.failed)
+        show_failures(out, placed, batch_id)
+    return 0 if report.counts["accepted"] == report.total else 1

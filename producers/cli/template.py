@@ -1,0 +1,124 @@
+"""Template: a mail whose strings have `{{column}}` in them, and the mail that it makes of a row.
+
+Values that go into HTML (content of the type text/html or text/x-amp-html) are escaped, others are put in as they are.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError
+from jinja2.sandbox import SandboxedEnvironment
+from jinja2.utils import missing
+
+from postroom.errors import Fault, InvalidMail
+from producers.cli.failure import bad_input
+
+HTML = ("text/html", "text/x-amp-html")
+
+#: Makes a part of a mail of a row's values, and notes what it can't make.
+_Fill = Callable[[Mapping[str, Any], list[Fault]], Any]
+
+
+class _NoColumn(StrictUndefined):
+    @property
+    def _undefined_message(self) -> str:
+        if self._undefined_obj is missing:
+            return f"there is no column {self._undefined_name!r}"
+        return super()._undefined_message
+
+
+def _environment(*, is_html: bool) -> SandboxedEnvironment:
+    environment = SandboxedEnvironment(
+        undefined=_NoColumn,
+        autoescape=is_html,
+        keep_trailing_newline=True,
+        # The usual `{#` begins a comment, but also stands in minified CSS: `@media print{#header{…}}`.
+        comment_start_string="{##",
+        comment_end_string="##}",
+    )
+    environment.globals.clear()  # `range` and its like would take the place of a missing column
+    return environment
+
+
+class Template:
+    """A mail with placeholders. Each string is compiled once."""
+
+    def __init__(self, text: bytes, name: str) -> None:
+        """`text` is a v3 body in JSON. Raises `CommandFailed`; `name` is the file's."""
+        self._name = name
+        self._plain = _environment(is_html=False)
+        self._html = _environment(is_html=True)
+        self._fill = self._compiled(_parsed(text, name), "", is_html=False)
+
+    def fill(self, values: dict[str, str]) -> dict[str, Any]:
+        """The mail for a row, by its columns. Raises `InvalidMail`, with the field and the missing column."""
+        faults: list[Fault] = []
+        body: dict[str, Any] = self._fill({"row": values, **values}, faults)
+        if faults:
+            raise InvalidMail(faults)
+        return body
+
+    def _compiled(self, part: Any, path: str, *, is_html: bool) -> _Fill:
+        if not _has_placeholder(part):
+            return lambda _values, _faults: part
+        if isinstance(part, str):
+            return self._string(part, path, is_html=is_html)
+        return self._list(part, path) if isinstance(part, list) else self._dict(part, path)
+
+    def _list(self, items: list[Any], path: str) -> _Fill:
+        fills = [self._compiled(item, f"{path}.{index}", is_html=False) for index, item in enumerate(items)]
+        return lambda values, faults: [fill(values, faults) for fill in fills]
+
+    def _dict(self, members: dict[str, Any], path: str) -> _Fill:
+        is_html = str(members.get("type")).split(";")[0].strip().lower() in HTML
+        fills = {
+            name: self._compiled(
+                member, f"{path}.{name}" if path else name, is_html=is_html and _is_content(path) and name == "value"
+            )
+            for name, member in members.items()
+        }
+        return lambda values, faults: {name: fill(values, faults) for name, fill in fills.items()}
+
+    def _string(self, text: str, path: str, *, is_html: bool) -> _Fill:
+        try:
+            render = (self._html if is_html else self._plain).from_string(text).render
+        except TemplateSyntaxError as error:
+            raise bad_input(
+                f"{self._name}, {path}: {error.message}",
+                "A column whose name is more than one word: {{ row['first name'] }}.",
+            ) from None
+
+        def fill(values: Mapping[str, Any], faults: list[Fault]) -> str:
+            try:
+                return render(values)
+            except UndefinedError as error:
+                faults.append(Fault(path, str(error.message)))
+            except Exception as error:  # noqa: BLE001  # an expression of the user's may raise anything
+                faults.append(Fault(path, f"the template fails: {type(error).__name__}: {error}"))
+            return ""
+
+        return fill
+
+
+def _has_placeholder(part: Any) -> bool:
+    if isinstance(part, str):
+        return "{{" in part or "{%" in part
+    if isinstance(part, dict | list):
+        return any(map(_has_placeholder, part.values() if isinstance(part, dict) else part))
+    return False
+
+
+def _is_content(path: str) -> bool:
+    head, _, index = path.rpartition(".")
+    return head == "content" and index.isdigit()
+
+
+def _parsed(text: bytes, name: str) -> dict[str, Any]:
+    try:
+        body = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise bad_input(f"{name} is not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise bad_input(f"{name} is no mail: a v3 body is a JSON object.")
+    return body
