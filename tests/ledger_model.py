@@ -1,0 +1,697 @@
+"""Model: the ledger's protocol in plain Python, to read, and to hold the ledger against.
+
+It says what each step does to the mails, in the words of `postroom/lua`. What the ledger keeps twice to be quick
+(counts, indexes, what is left to do) is worked out here from the mails; wake-ups are left out, for losing or repeating
+one must change nothing. Times are milliseconds.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from postroom.ledger import SLACK, Claimed, Enqueued, OpenBatch, Settled, Stored, Swept
+from postroom.outcome import Outcome
+from postroom.settings import OWNER_LIFE, Settings
+
+QUEUED, WAITING, ALONE = "q", "w", "o"  # due; due later; due, to be claimed alone
+SENDING, IN_DOUBT = "s", "d"
+ACCEPTED, REJECTED, EXHAUSTED, EXPIRED, CANCELLED, UNRESOLVED = "a", "r", "x", "e", "c", "u"
+CLAIMABLE = {QUEUED, ALONE}
+IS_QUEUED = {QUEUED, ALONE, WAITING}
+FINISHED = {ACCEPTED, REJECTED, EXHAUSTED, EXPIRED, CANCELLED, UNRESOLVED}
+NAMES = {
+    **{QUEUED: "queued", WAITING: "queued", ALONE: "queued", SENDING: "sending", IN_DOUBT: "in_doubt"},
+    **{ACCEPTED: "accepted", REJECTED: "rejected", EXHAUSTED: "exhausted"},
+    **{EXPIRED: "expired", CANCELLED: "cancelled", UNRESOLVED: "unresolved"},
+}
+
+SECOND, HOUR, DAY = 1000, 3_600_000, 86_400_000
+#: An owner that has not been heard of for so long is dead.
+LIFE = round(OWNER_LIFE * SECOND)
+#: Sweeps are at least so far apart; after a longer gap nobody is judged for one life.
+EACH, GAP = 900, 2 * SECOND
+#: A chunk past its deadline that has mail on the wire or in doubt is looked at again so much later.
+LOOK_AGAIN = 60 * SECOND
+REPORT_LATE = 10 * SECOND
+#: Five failed requests in a row pause an account; the first pause and the longest.
+IN_A_ROW, FIRST_PAUSE, LONGEST_PAUSE = 5, SECOND, 60 * SECOND
+
+
+@dataclass
+class Mail:
+    id: str
+    state: str = QUEUED
+    attempts: int = 0
+    receipt: str = ""
+    #: How often it was in doubt, and how often its worker died.
+    doubts: int = 0
+    died: int = 0
+    reason: str = ""
+    errors: str = ""
+    #: The window that left it in doubt.
+    nonce: str | None = None
+    #: The receipt of a second copy.
+    copy: str = ""
+    #: When it is queued again, if it is waiting; when its grace is over, if it is in doubt.
+    due: int = 0
+    grace_ends: int = 0
+    #: What the report says of it (state, reason, errors), if that is not the truth any more.
+    was: tuple[str, str, str] | None = None
+    changed_at: int | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state in FINISHED
+
+
+@dataclass
+class Chunk:
+    id: str
+    batch: str | None
+    lane: str
+    policy: str
+    expires: int
+    send_at: int
+    key: str | None
+    mails: list[Mail]
+    #: When the sweep looks for mails that are too late to send; None before the chunk is announced.
+    deadline: int | None = None
+    #: When its record may go.
+    kept_until: int | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        return all(mail.is_finished for mail in self.mails)
+
+    @property
+    def is_claimable(self) -> bool:
+        return any(mail.state in CLAIMABLE for mail in self.mails)
+
+    @property
+    def states(self) -> str:
+        return "".join(mail.state for mail in self.mails)
+
+
+@dataclass
+class Batch:
+    id: str
+    lane: str
+    policy: str
+    expires: int
+    send_at: int
+    key: str | None
+    then: str | None
+    opened_at: int
+    running: str = ""
+    chunks: list[Chunk] = field(default_factory=list)
+    sealed: int | None = None
+    is_announced: bool = False
+    final_at: int | None = None
+    reported_at: int | None = None
+    report: dict[str, int] | None = None
+    changed_since: int | None = None
+    #: When `then` was last handed out for publishing; None when it has been published, or there is nothing to publish.
+    then_at: int | None = None
+    kept_until: int | None = None
+
+    @property
+    def total(self) -> int:
+        return sum(len(chunk.mails) for chunk in self.chunks)
+
+    @property
+    def is_finished(self) -> bool:
+        return all(chunk.is_finished for chunk in self.chunks)
+
+    def counts(self) -> Counter[str]:
+        return Counter(NAMES[mail.state] for chunk in self.chunks for mail in chunk.mails)
+
+
+@dataclass
+class Window:
+    """The mails that one task has claimed: chunks and rows. The nonce is `owner/number`."""
+
+    nonce: str
+    is_probe: bool
+    until: int
+    groups: dict[str, list[int]]
+
+    @property
+    def owner(self) -> str:
+        return self.nonce.rpartition("/")[0]
+
+    def holds(self, chunk: str, row: int) -> bool:
+        return row in self.groups.get(chunk, ())
+
+
+@dataclass
+class Account:
+    """The account at SendGrid: one pause for the whole fleet, and one probe at a time when it may be over."""
+
+    kind: str | None = None
+    reason: str = ""
+    until: int = 0
+    interval: int = 0
+    probe: str | None = None
+    probe_until: int = 0
+    failures: int = 0
+
+    def gate(self, now: int) -> tuple[int, bool]:
+        """How long a claim must wait, and whether it would be the probe."""
+        if self.kind is None:
+            return 0, False
+        if now < self.until:
+            return self.until - now, False
+        if self.kind == "limited":
+            return 0, False
+        if self.probe and now < self.probe_until:
+            return self.probe_until - now, False
+        return 0, True
+
+    def is_paused(self, now: int) -> bool:
+        return self.kind is not None and (self.kind != "limited" or now < self.until)
+
+    def pause(self, now: int, kind: str, reason: str, asked: int | None = None) -> None:
+        self.interval = FIRST_PAUSE if self.kind is None else min(LONGEST_PAUSE, max(FIRST_PAUSE, self.interval * 2))
+        self.until = max(self.until, now + (asked or self.interval))
+        self.kind, self.reason = kind, reason
+
+
+class Model:
+    def __init__(self, settings: Settings, now: int) -> None:
+        self.now = now
+        self.grace = round(settings.grace * SECOND)
+        self.window_life = round((settings.request_deadline + SLACK) * SECOND)
+        self.most_attempts = settings.max_attempts
+        self.keep = round(settings.keep_outcomes_days * DAY)
+        self.chunks: dict[str, Chunk] = {}
+        self.batches: dict[str, Batch] = {}
+        self.windows: dict[str, Window] = {}
+        self.owners: dict[str, int] = {}
+        self.accounts: dict[str, Account] = {}
+        #: Singles that wait, by lane; and those to be claimed alone. An id whose mail is not claimable counts for
+        #: nothing.
+        self.singles: dict[str, list[str]] = {"transactional": [], "bulk": []}
+        self.alone: dict[str, list[str]] = {"transactional": [], "bulk": []}
+        self.keys: dict[str, tuple[str, str]] = {}
+        self.stats: Counter[str] = Counter()
+        self.to_trim: set[str] = set()
+        self.swept_at: int | None = None
+        self.judge_from = 0
+
+    def account(self, name: str) -> Account:
+        return self.accounts.setdefault(name, Account())
+
+    def mails(self) -> Iterator[tuple[Chunk, int, Mail]]:
+        for chunk in self.chunks.values():
+            for row, mail in enumerate(chunk.mails):
+                yield chunk, row, mail
+
+    # Producers.
+
+    def enqueue(
+        self,
+        id: str,
+        *,
+        lane: str,
+        policy: str,
+        expires_in: int,
+        send_at: int,
+        key: str | None,
+        fingerprint: str | None,
+    ) -> Enqueued:
+        if key in self.keys:
+            known, known_fingerprint = self.keys[key]
+            return Enqueued("known" if fingerprint == known_fingerprint else "conflict", known)
+        if id in self.chunks:
+            return Enqueued("known", id)
+        chunk = Chunk(id, None, lane, policy, max(self.now, send_at) + expires_in, send_at, key, [Mail(id)])
+        chunk.deadline = chunk.expires
+        self.chunks[id] = chunk
+        if key is not None:
+            self.keys[key] = (id, fingerprint or "")
+        if send_at <= self.now:
+            self.singles[lane].append(id)
+        else:
+            chunk.mails[0].state, chunk.mails[0].due = WAITING, send_at
+        return Enqueued("enqueued", id)
+
+    def open_batch(
+        self,
+        id: str,
+        *,
+        lane: str,
+        policy: str,
+        expires_in: int,
+        send_at: int,
+        key: str | None,
+        fingerprint: str | None,
+        then: str | None,
+    ) -> OpenBatch:
+        if key in self.keys:
+            known, known_fingerprint = self.keys[key]
+            batch = self.batches.get(known)
+            if fingerprint != known_fingerprint or batch is None:
+                return OpenBatch("conflict", known, 0, "", False)
+            return OpenBatch("open", known, batch.total, batch.running, batch.sealed is not None)
+        expires = max(self.now, send_at) + expires_in
+        self.batches[id] = Batch(id, lane, policy, expires, send_at, key, then, opened_at=self.now)
+        if key is not None:
+            self.keys[key] = (id, fingerprint or "")
+        return OpenBatch("open", id, 0, "", False)
+
+    def store_chunk(self, batch_id: str, first_row: int, rows: int, running: str) -> Stored:
+        batch = self.batches.get(batch_id)
+        if batch is None:
+            return Stored("gone", 0)
+        id = f"{batch_id}.{first_row}"
+        if batch.total == first_row + rows and batch.running == running and id in self.chunks:
+            return Stored("stored", batch.total)  # said again
+        if batch.sealed or batch.total != first_row:
+            return Stored("behind", batch.total)
+        mails = [Mail(f"{id}.{row}") for row in range(rows)]
+        chunk = Chunk(id, batch_id, batch.lane, batch.policy, batch.expires, batch.send_at, None, mails)
+        self.chunks[id] = chunk
+        batch.chunks.append(chunk)
+        batch.running = running
+        return Stored("stored", batch.total)
+
+    def seal(self, batch_id: str) -> tuple[str, int]:
+        batch = self.batches.get(batch_id)
+        if batch is None:
+            return "gone", 0
+        if batch.sealed is None:
+            batch.sealed = self.now
+            batch.is_announced = not batch.chunks  # no chunks, no wake-ups
+            self._finish_batch(batch)
+        return "sealed", len(batch.chunks)
+
+    def drop_batch(self, batch_id: str) -> bool:
+        batch = self.batches.get(batch_id)
+        if batch is not None and batch.sealed is None:
+            del self.batches[batch_id]
+            for chunk in batch.chunks:
+                del self.chunks[chunk.id]
+            if batch.key is not None:
+                del self.keys[batch.key]
+        return True
+
+    def announce_batch(self, batch_id: str) -> int:
+        batch = self.batches.get(batch_id)
+        if batch is None or not self._is_announceable(batch):
+            return 0
+        batch.is_announced = True
+        for chunk in batch.chunks:
+            if not chunk.is_finished:
+                chunk.deadline = chunk.expires
+        return len(batch.chunks)
+
+    def _is_announceable(self, batch: Batch) -> bool:
+        return batch.sealed is not None and not batch.is_announced and batch.send_at <= self.now
+
+    def cancel(self, chunk_id: str, only: int | None) -> tuple[str, int, int]:
+        chunk = self.chunks.get(chunk_id)
+        if chunk is None or (only is not None and only >= len(chunk.mails)) or not self._is_sealed(chunk):
+            return "unknown", 0, 0
+        cancelled = too_late = 0
+        for mail in chunk.mails if only is None else [chunk.mails[only]]:
+            if mail.state == CANCELLED:
+                cancelled += 1
+            elif mail.state in IS_QUEUED and mail.doubts == 0:
+                mail.reason = "cancelled"
+                self._move(chunk, mail, CANCELLED)
+                cancelled += 1
+            else:
+                too_late += 1
+        return "done", cancelled, too_late
+
+    def _is_sealed(self, chunk: Chunk) -> bool:
+        return chunk.batch is None or self.batches[chunk.batch].sealed is not None
+
+    # Workers.
+
+    def claim_chunk(self, id: str, *, nonce: str, limit: int, account: str) -> Claimed:
+        if nonce in self.windows:
+            return self._repeated(self.windows[nonce])
+        chunk = self.chunks.get(id)
+        if chunk is None:
+            return Claimed("unknown")
+        if chunk.is_finished:
+            return Claimed("finished", size=len(chunk.mails))
+        if not self._is_sealed(chunk) or chunk.send_at > self.now:
+            return Claimed("idle")
+        if self.now >= chunk.expires:
+            self._expire_queued(chunk)
+        wait, is_probe = self.account(account).gate(self.now)
+        if wait == 0 and (rows := _rows_to_claim(chunk, 1 if is_probe else limit)):
+            return self._open_window(nonce, account, {id: rows}, is_probe=is_probe)
+        if chunk.is_finished:
+            return Claimed("finished", size=len(chunk.mails))
+        if wait and chunk.is_claimable:
+            return Claimed("wait", wait=wait, reason=self.account(account).reason)
+        return Claimed("idle")
+
+    def claim_lane(self, lane: str, *, nonce: str, limit: int, account: str) -> Claimed:
+        if nonce in self.windows:
+            return self._repeated(self.windows[nonce])
+        if not self.alone[lane] and not self.singles[lane]:
+            return Claimed("idle")
+        wait, is_probe = self.account(account).gate(self.now)
+        if wait:
+            return Claimed("wait", wait=wait, reason=self.account(account).reason)
+        taken = self._pop(self.alone[lane], 1) or self._pop(self.singles[lane], 1 if is_probe else limit)
+        if not taken:
+            return Claimed("idle")
+        return self._open_window(nonce, account, {id: [0] for id in taken}, is_probe=is_probe)
+
+    def _pop(self, waiting: list[str], limit: int) -> list[str]:
+        taken: list[str] = []
+        while waiting and len(taken) < limit:
+            chunk = self.chunks[waiting.pop(0)]
+            if chunk.id not in taken and chunk.is_claimable:
+                if self.now >= chunk.expires:
+                    self._expire_queued(chunk)
+                else:
+                    taken.append(chunk.id)
+        return taken
+
+    def _open_window(self, nonce: str, account_name: str, groups: dict[str, list[int]], *, is_probe: bool) -> Claimed:
+        for id, rows in groups.items():
+            for row in rows:
+                self._move(self.chunks[id], self.chunks[id].mails[row], SENDING)
+        window = self.windows[nonce] = Window(nonce, is_probe, self.now + self.window_life, groups)
+        self.owners[window.owner] = self.now
+        if is_probe:
+            account = self.account(account_name)
+            account.probe, account.probe_until = nonce, window.until
+        return self._repeated(window)
+
+    def _repeated(self, window: Window) -> Claimed:
+        """What a window still has to send."""
+        groups = []
+        for id, rows in window.groups.items():
+            mails = self.chunks[id].mails
+            left = [(row, mails[row].attempts + 1) for row in rows if mails[row].state == SENDING]
+            if left:
+                groups.append((id, left))
+        return Claimed("claimed", groups=groups)
+
+    def settle(
+        self,
+        groups: Iterable[tuple[str, list[tuple[int, Outcome, int]]]],
+        *,
+        nonce: str | None,
+        account: str,
+    ) -> Settled:
+        """Settle mails: a chunk, and (row, outcome, delay) of each of its mails."""
+        window = self.windows.get(nonce) if nonce else None
+        stale = 0
+        trims: list[str] = []
+        heard: list[tuple[Outcome, int]] = []
+        for id, mails in groups:
+            chunk = self.chunks.get(id)
+            if chunk is None:
+                continue
+            for row, outcome, delay in mails:
+                if nonce:
+                    heard.append((outcome, delay))
+                if not self._settle(chunk, row, outcome, delay, window, nonce):
+                    stale += 1
+            if chunk.is_finished and id in self.to_trim:
+                trims.append(id)
+        paused = self._judge_account(self.account(account), heard, window)
+        self._shrink(window)
+        return Settled(trims, stale, paused)
+
+    def _settle(
+        self, chunk: Chunk, row: int, outcome: Outcome, delay: int, window: Window | None, nonce: str | None
+    ) -> bool:
+        """Whether it counts."""
+        mail = chunk.mails[row]
+        is_mine = window is not None and window.holds(chunk.id, row)
+        if window and is_mine:
+            window.groups[chunk.id].remove(row)
+        if outcome.kind == "accepted":
+            # Proof that SendGrid has it settles a mail from every state but accepted.
+            receipt = outcome.receipt or ""
+            if mail.state == ACCEPTED:
+                self._count_copy(mail, receipt)
+            else:
+                mail.attempts += is_mine
+                mail.receipt = receipt or mail.receipt
+                self._move(chunk, mail, ACCEPTED)
+        elif is_mine and mail.state == SENDING:
+            self._apply(chunk, mail, outcome, delay, nonce, is_probe=window is not None and window.is_probe)
+        elif mail.state == IN_DOUBT and nonce is not None and mail.nonce == nonce:
+            self._heal(chunk, mail, outcome, delay, nonce)
+        else:
+            return False
+        return True
+
+    def _count_copy(self, mail: Mail, receipt: str) -> None:
+        """A second copy is known by a receipt of its own, and counted once."""
+        if receipt and mail.receipt and receipt not in (mail.receipt, mail.copy):
+            mail.copy = receipt
+            self.stats["extra_copies"] += 1
+
+    def _apply(
+        self, chunk: Chunk, mail: Mail, outcome: Outcome, delay: int, nonce: str | None, *, is_probe: bool
+    ) -> None:
+        kind, reason = outcome.kind, outcome.reason or ""
+        if kind == "rejected":
+            mail.attempts += 1
+            self._fail(chunk, mail, REJECTED, reason, str(outcome.errors or ""))
+        elif kind == "doubt":
+            self._doubt(chunk, mail, reason, nonce)
+        elif kind in ("retry", "unavailable", "unsent"):
+            # A probe's 503 uses no attempt, so that an outage burns none.
+            mail.attempts += kind == "retry" or (kind == "unavailable" and not is_probe)
+            if mail.attempts >= self.most_attempts:
+                self._fail(chunk, mail, EXHAUSTED, reason)
+            else:
+                mail.reason = reason
+                mail.due = min(self.now + delay, chunk.expires)
+                self._move(chunk, mail, WAITING)
+        else:  # limited, refused, released
+            self._requeue(chunk, mail, at_head=True)
+
+    def _heal(self, chunk: Chunk, mail: Mail, outcome: Outcome, delay: int, nonce: str) -> None:
+        """Its window was taken for lost; now its own outcome comes after all."""
+        if mail.reason == "worker_died":
+            mail.died -= 1
+        if outcome.kind == "doubt":
+            mail.reason = outcome.reason or ""
+            return
+        mail.doubts -= 1
+        mail.attempts -= 1
+        self._apply(chunk, mail, outcome, delay, nonce, is_probe=False)
+
+    def _shrink(self, window: Window | None) -> None:
+        if window is not None:
+            window.groups = {id: rows for id, rows in window.groups.items() if rows}
+            if not window.groups:
+                del self.windows[window.nonce]
+
+    def _judge_account(
+        self, account: Account, heard: list[tuple[Outcome, int]], window: Window | None
+    ) -> str | None:
+        """What outcomes say of the account. Returns why it is paused from now on."""
+        kinds = Counter(str(outcome.kind) for outcome, _ in heard)
+        reasons = {str(outcome.kind): outcome.reason or "" for outcome, _ in heard}
+        is_probe = window is not None and window.is_probe
+        may_judge = is_probe or not account.is_paused(self.now)
+        is_well = kinds["accepted"] or kinds["rejected"] or kinds["retry"]
+        failures = kinds["unsent"] + kinds["unavailable"]
+        if kinds["limited"]:
+            waits = [delay for outcome, delay in heard if outcome.kind == "limited"]
+            self._pause(account, "limited", "http_429", max(waits) or None)
+        elif kinds["refused"]:
+            if may_judge:
+                self._pause(account, "refused", reasons["refused"])
+        elif is_well:
+            if may_judge:
+                account.__init__()  # type: ignore[misc]
+        elif failures:
+            account.failures += failures
+            last = [outcome.reason or "" for outcome, _ in heard if outcome.kind in ("unsent", "unavailable")][-1]
+            if is_probe or (account.failures >= IN_A_ROW and not account.is_paused(self.now)):
+                self._pause(account, "outage", last)
+        elif kinds["doubt"] and is_probe and account.kind:
+            self._pause(account, account.kind, reasons["doubt"])
+        if window and is_probe and not is_well and account.probe == window.nonce:
+            account.probe, account.probe_until = None, 0
+        return "http_429" if kinds["limited"] else reasons.get("refused")
+
+    def _pause(self, account: Account, kind: str, reason: str, asked: int | None = None) -> None:
+        self.stats["pauses"] += account.kind is None
+        account.pause(self.now, kind, reason, asked)
+
+    def leave(self, owner: str) -> int:
+        return int(self.owners.pop(owner, None) is not None)
+
+    def record_report(self, batch_id: str, by: str) -> bool:
+        batch = self.batches.get(batch_id)
+        if batch is None or batch.final_at is None or batch.reported_at is not None:
+            return False
+        batch.reported_at = self.now
+        batch.report = {NAMES[state]: batch.counts()[NAMES[state]] for state in FINISHED}
+        batch.then_at = self.now if batch.then else None
+        self.stats[f"reported_by_{by}"] += 1
+        return True
+
+    def then_published(self, batch_id: str) -> bool:
+        batch = self.batches[batch_id]
+        was_waiting, batch.then_at = batch.then_at is not None, None
+        return was_waiting
+
+    # The caretaker.
+
+    def sweep(self, owner: str, *, again: bool = False) -> Swept:
+        self.owners[owner] = self.now
+        if self.swept_at is not None and self.now - self.swept_at < EACH and not again:
+            return Swept(swept=False)
+        dead = self._judge() if self._may_judge() else []
+        self.swept_at = self.now
+        self._queue_due()
+        self._end_doubts()
+        self._expire()
+        more = self._drop_unsealed()
+        for batch in self.batches.values():
+            self.announce_batch(batch.id)
+        for batch in self.batches.values():
+            if batch.final_at is not None and batch.final_at <= self.now - REPORT_LATE:
+                self.record_report(batch.id, "caretaker")
+        return Swept(True, more, self._pending_thens(), sorted(self.to_trim), dead)
+
+    def _may_judge(self) -> bool:
+        if self.swept_at is None or self.now - self.swept_at > GAP:
+            self.judge_from = self.now + LIFE
+            return False
+        return self.now >= self.judge_from
+
+    def _judge(self) -> list[str]:
+        dead = [owner for owner, heard in self.owners.items() if heard <= self.now - LIFE]
+        for owner in dead:
+            del self.owners[owner]
+        for window in list(self.windows.values()):
+            if window.owner in dead:
+                self._judge_window(window, "worker_died")
+            elif window.until <= self.now:
+                self._judge_window(window, "overdue")
+        return dead
+
+    def _judge_window(self, window: Window, reason: str) -> None:
+        del self.windows[window.nonce]
+        for id, rows in window.groups.items():
+            chunk = self.chunks[id]
+            for mail in [chunk.mails[row] for row in rows]:
+                if mail.state == SENDING:
+                    self._doubt(chunk, mail, reason, window.nonce)
+                    mail.died += reason == "worker_died"
+
+    def _queue_due(self) -> None:
+        due = [(mail.due, mail.id, chunk, mail) for chunk, _, mail in self.mails() if mail.state == WAITING]
+        for at, _, chunk, mail in sorted(due, key=lambda item: item[:2]):
+            if at <= self.now:
+                if self.now >= chunk.expires:
+                    self._fail(chunk, mail, EXPIRED, "expired")
+                else:
+                    self._requeue(chunk, mail)
+
+    def _end_doubts(self) -> None:
+        """The grace is over and no evidence came: one more copy, if that is the policy and it is the first doubt."""
+        doubts = [(mail.grace_ends, mail.id, chunk, mail) for chunk, _, mail in self.mails() if mail.state == IN_DOUBT]
+        for ends, _, chunk, mail in sorted(doubts, key=lambda item: item[:2]):
+            if ends > self.now:
+                continue
+            if chunk.policy != "resend" or mail.doubts > 1:
+                self._move(chunk, mail, UNRESOLVED)
+            elif self.now >= chunk.expires:
+                self._fail(chunk, mail, EXPIRED, "expired")
+            elif mail.attempts >= self.most_attempts:
+                self._fail(chunk, mail, EXHAUSTED, mail.reason)
+            else:
+                self.stats["resends"] += 1
+                self._requeue(chunk, mail)
+
+    def _expire(self) -> None:
+        for chunk in self.chunks.values():
+            if chunk.deadline is not None and chunk.deadline <= self.now:
+                self._expire_queued(chunk)
+                chunk.deadline = None if chunk.is_finished else self.now + LOOK_AGAIN
+
+    def _drop_unsealed(self) -> bool:
+        """One at a time: whether there may be more."""
+        old = [batch for batch in self.batches.values() if batch.sealed is None and batch.opened_at <= self.now - DAY]
+        for batch in sorted(old, key=lambda batch: (batch.opened_at, batch.id))[:1]:
+            self.drop_batch(batch.id)
+            self.stats["unsealed_dropped"] += 1
+        return bool(old)
+
+    def _pending_thens(self) -> list[tuple[str, str]]:
+        thens = []
+        for batch in self.batches.values():
+            if batch.then and batch.then_at is not None and batch.then_at <= self.now - REPORT_LATE:
+                batch.then_at = self.now
+                thens.append((batch.id, batch.then))
+        return sorted(thens)
+
+    # What becomes of a mail.
+
+    def _requeue(self, chunk: Chunk, mail: Mail, *, at_head: bool = False) -> None:
+        """Back to the queue: a single to the end of its lane, or to its head if it had a place there already."""
+        is_alone = mail.died > 0
+        self._move(chunk, mail, ALONE if is_alone else QUEUED)
+        if chunk.batch is None:
+            waiting = (self.alone if is_alone else self.singles)[chunk.lane]
+            waiting.insert(0 if at_head else len(waiting), chunk.id)
+
+    def _fail(self, chunk: Chunk, mail: Mail, state: str, reason: str, errors: str = "") -> None:
+        """Finished without being accepted. After a doubt nobody can say that it was not sent: it is unresolved."""
+        mail.reason, mail.errors = reason, errors
+        self._move(chunk, mail, UNRESOLVED if mail.doubts else state)
+
+    def _doubt(self, chunk: Chunk, mail: Mail, reason: str, nonce: str | None) -> None:
+        mail.doubts += 1
+        mail.attempts += 1
+        mail.reason, mail.nonce = reason, nonce
+        mail.grace_ends = self.now + self.grace
+        self._move(chunk, mail, IN_DOUBT)
+        self.stats["doubts"] += 1
+
+    def _expire_queued(self, chunk: Chunk) -> None:
+        for mail in chunk.mails:
+            if mail.state in IS_QUEUED:
+                self._fail(chunk, mail, EXPIRED, "expired")
+
+    def _move(self, chunk: Chunk, mail: Mail, to: str) -> None:
+        was_finished = chunk.is_finished
+        batch = self.batches[chunk.batch] if chunk.batch else None
+        if batch and batch.reported_at is not None:
+            # The report is a snapshot: what it says of this mail is kept beside the later truth.
+            batch.changed_since = batch.changed_since or self.now
+            mail.was = mail.was or (NAMES[mail.state], mail.reason, mail.errors)
+        mail.state, mail.changed_at = to, self.now
+        if chunk.is_finished:
+            self._finish_chunk(chunk, was_finished=was_finished)
+
+    def _finish_chunk(self, chunk: Chunk, *, was_finished: bool) -> None:
+        if {mail.state for mail in chunk.mails} == {ACCEPTED}:
+            self.to_trim.discard(chunk.id)
+        elif chunk.batch:
+            self.to_trim.add(chunk.id)
+        if not was_finished:
+            chunk.deadline = None
+            last = max(self.now, chunk.expires) + HOUR if chunk.batch else self.now
+            chunk.kept_until = last + self.keep
+            if chunk.batch:
+                self._finish_batch(self.batches[chunk.batch])
+
+    def _finish_batch(self, batch: Batch) -> None:
+        if batch.sealed is not None and batch.is_finished and batch.final_at is None:
+            batch.final_at = self.now
+            batch.kept_until = max(self.now, batch.expires) + self.keep
+
+
+def _rows_to_claim(chunk: Chunk, limit: int) -> list[int]:
+    alone = [row for row, mail in enumerate(chunk.mails) if mail.state == ALONE]
+    return alone[:1] or [row for row, mail in enumerate(chunk.mails) if mail.state == QUEUED][:limit]
