@@ -11,7 +11,7 @@ import msgspec
 
 from postroom import ids
 from postroom.names import Lane, State
-from postroom.outcome import Outcome
+from postroom.outcome import Kind, Outcome
 from postroom.script import SCRIPTS, Script
 from postroom.settings import OWNER_LIFE, Settings
 
@@ -418,7 +418,9 @@ def _pairs(reply: Any) -> list[tuple[Any, Any]]:
 
 def _pack_outcome(place: int, outcome: Outcome, delay: float) -> tuple[int, str, str, str, str, int]:
     errors = msgspec.json.encode(outcome.errors).decode() if outcome.errors else ""
-    wait = outcome.wait_seconds if outcome.wait_seconds is not None else delay
+    # The wait of a 429 that does not say how long is the account's, not this mail's.
+    unasked = 0.0 if outcome.kind is Kind.LIMITED else delay
+    wait = unasked if outcome.wait_seconds is None else outcome.wait_seconds
     return place, outcome.kind.value, outcome.reason or "", outcome.receipt or "", errors, _ms(wait)
 
 

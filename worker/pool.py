@@ -1,9 +1,8 @@
 """TaskPool: Celery's pool of threads, with every thread accounted for.
 
 A worker that reserves nothing (`worker_disable_prefetch`) takes a message when fewer requests are open than there are
-threads. Two things must not happen then. That nobody tells it when a thread is free again: it looks by itself only
-when Redis answers its blocking pop, up to a second later. And that a request stays open for good because its end could
-not be reported, Redis being away: each such request would cost the worker a thread.
+threads. In Celery's own pool nobody tells it when a thread is free again, so it looks up to a second later. And a
+request whose end could not be reported, Redis being away, stays open: each one costs the worker a thread for good.
 """
 
 from collections.abc import Callable
@@ -51,8 +50,9 @@ class TaskPool(ThreadPool):
         """
 
     def _on_end(self, request: Request | None, future: Future[None]) -> None:
-        if request is not None and (future.cancelled() or future.exception() is not None):
-            logger.error("Task %s ended, but that could not be reported", request.id)
+        error = None if future.cancelled() else future.exception()
+        if request is not None and error is not None:
+            logger.error("The end of task %s could not be reported: %s", request.id, type(error).__name__)
             task_ready(request)
         if self._hub is not None:
             self._hub.call_soon(_look_for_messages)

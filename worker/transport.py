@@ -12,6 +12,7 @@ whatever the error: the counts of bytes sent that libcurl keeps start again with
 they run ahead of the network.
 """
 
+import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -35,9 +36,9 @@ CONNECT_DEADLINE = 10.0
 IDLE_LIMIT = 30
 #: No connection is used for longer than this (seconds). nginx ends an HTTP/2 connection after an hour, see below.
 LIFE_LIMIT = 600
-#: An HTTP/2 connection is closed by us, idle, after so many requests. nginx closes it after 1000, and of the streams
-#: that are open by then some are lost: it cannot be told which (https://github.com/golang/go/issues/18112).
-REQUESTS_LIMIT = 500
+#: After so many requests, the window that is under way is the last on an HTTP/2 connection. nginx closes it after 1000,
+#: without regard to the streams that are open by then, which are lost (https://github.com/golang/go/issues/18112).
+REQUESTS_LIMIT = 900
 #: Between two looks at the network, if nothing happens there (seconds).
 POLL_INTERVAL = 0.5
 
@@ -60,6 +61,9 @@ _REASONS = {
     92: "http2_failure",
     100: "reply_too_large",
 }
+
+#: What `poll` says of a socket that the other side has closed (on Linux; elsewhere only when it is reset).
+_CLOSED = getattr(select, "POLLRDHUP", 0)
 
 
 class Request(NamedTuple):
@@ -93,10 +97,10 @@ class Transport:
     ) -> None:
         self._clock = clock
         self._connections = connections
-        self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
-        self._multi.setopt(pycurl.M_MAXCONNECTS, connections)
+        self._multi = _multi(connections)
+        self._sockets = _Sockets()
         options = _options(endpoint.url, request_deadline, ca_file or certifi.where())
+        options[pycurl.SOCKOPTFUNCTION] = self._sockets.opened
         self._idle = [_Slot(options, endpoint) for _ in range(connections)]
         self._busy: dict[pycurl.Curl, _Slot] = {}
         self._posted = 0
@@ -111,11 +115,15 @@ class Transport:
         if self._busy:
             raise RuntimeError("the transport is posting already")
         waiting = deque(requests)
-        retiring = self._retires_connection(len(waiting))
+        self._drop_closed_connections()
+        self._posted += len(waiting)
+        retiring = self._posted + len(waiting) > REQUESTS_LIMIT and self._idle[-1].is_http2()
         group: list[tuple[Any, Reply]] = []
         try:
             while waiting or self._busy or group:
-                started = self._start(waiting, group, retiring=retiring)
+                started = self._start(waiting, group)
+                if retiring and not waiting:
+                    self._retire_connection()
                 running = self._multi.perform()[1] if started or not group else 0
                 if group:
                     yield group
@@ -134,7 +142,7 @@ class Transport:
         self._idle.clear()
         self._multi.close()
 
-    def _start(self, waiting: deque[Request], group: list[tuple[Any, Reply]], *, retiring: bool) -> int:
+    def _start(self, waiting: deque[Request], group: list[tuple[Any, Reply]]) -> int:
         """Start what may start, add to `group` what is too late, and return how many were started."""
         now = self._clock()
         idle = len(self._idle)
@@ -143,7 +151,7 @@ class Transport:
                 group.append((waiting.popleft().tag, NOT_STARTED))
             elif self._idle:
                 slot = self._idle.pop()
-                slot.load(waiting.popleft(), keep_connection=not retiring or len(waiting) >= self._connections)
+                slot.load(waiting.popleft())
                 self._busy[slot.easy] = slot
                 self._multi.add_handle(slot.easy)
             else:
@@ -164,7 +172,7 @@ class Transport:
     def _finished(self) -> list[tuple[Any, Reply]]:
         """What has come to an end since the last call."""
         group = []
-        more = True
+        more = 1
         while more:
             more, good, bad = self._multi.info_read()
             for easy in good:
@@ -185,13 +193,20 @@ class Transport:
         for easy in list(self._busy):
             self._free(easy).unload()
 
-    def _retires_connection(self, count: int) -> bool:
-        """Whether the last of these `count` requests are to be the last on their HTTP/2 connection."""
-        self._posted += count
-        full = self._posted >= REQUESTS_LIMIT
-        if full:
-            self._posted = 0
-        return full and any(slot.is_http2() for slot in self._idle)
+    def _drop_closed_connections(self) -> None:
+        """Begin with new connections if the server has closed any; what was sent over that one would be lost.
+
+        libcurl itself looks only once a second (`Curl_cpool_conn_seems_healthy` in its lib/conncache.c).
+        """
+        if self._sockets.closed_by_server():
+            self._multi.close()
+            self._multi = _multi(self._connections)
+
+    def _retire_connection(self) -> None:
+        """Let the last of the requests that are under way close its HTTP/2 connection."""
+        self._posted = 0
+        for slot in self._busy.values():
+            slot.keep_connection(keep=False)
 
 
 class _Slot:
@@ -214,7 +229,7 @@ class _Slot:
         self.easy.setopt(pycurl.HEADERFUNCTION, self._head.append)
         self.easy.setopt(pycurl.WRITEFUNCTION, self._take)
 
-    def load(self, request: Request, *, keep_connection: bool) -> None:
+    def load(self, request: Request) -> None:
         """Make the handle ready to post this. What did not change since the last request is not set again."""
         self.tag, body, attempt, _ = request
         self._reader = BytesIO(body)
@@ -225,9 +240,13 @@ class _Slot:
             self._attempt = attempt
             # No `Expect: 100-continue`, which would cost a round trip.
             self.easy.setopt(pycurl.HTTPHEADER, [*self._endpoint.header_lines(attempt), "Expect:"])
-        if keep_connection != self._keep:
-            self._keep = keep_connection
-            self.easy.setopt(pycurl.FORBID_REUSE, not keep_connection)
+        if not self._keep:
+            self.keep_connection(keep=True)
+
+    def keep_connection(self, *, keep: bool) -> None:
+        """Whether the connection is left open after this request, for others."""
+        self._keep = keep
+        self.easy.setopt(pycurl.FORBID_REUSE, not keep)
 
     def answer(self) -> Reply:
         """The reply that came."""
@@ -251,7 +270,7 @@ class _Slot:
         self._body = b""
 
     def is_http2(self) -> bool:
-        """Whether its last request went over HTTP/2."""
+        """Whether the last request went over HTTP/2."""
         version: int = self.easy.getinfo(pycurl.INFO_HTTP_VERSION)
         return version == pycurl.CURL_HTTP_VERSION_2_0
 
@@ -259,6 +278,36 @@ class _Slot:
         """Keep a part of the reply's body. Any number but the part's length makes libcurl break off."""
         self._body += part[: BODY_LIMIT - len(self._body)]
         return len(part) if len(self._body) < BODY_LIMIT else 0
+
+
+class _Sockets:
+    """The sockets of all connections so far, to find out which the server has closed."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+
+    def opened(self, descriptor: int, _purpose: int) -> int:
+        """Told by libcurl before it connects a socket."""
+        self._poll.register(descriptor, _CLOSED)
+        return pycurl.SOCKOPT_OK
+
+    def closed_by_server(self) -> bool:
+        """Whether any is; then all are forgotten. A descriptor that meanwhile is somebody else's does no harm."""
+        closed = False
+        for descriptor, event in self._poll.poll(0):
+            self._poll.unregister(descriptor)
+            closed = closed or not event & select.POLLNVAL
+        if closed:
+            self._poll = select.poll()
+        return closed
+
+
+def _multi(connections: int) -> pycurl.CurlMulti:
+    """A set of connections."""
+    multi = pycurl.CurlMulti()
+    multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
+    multi.setopt(pycurl.M_MAXCONNECTS, connections)
+    return multi
 
 
 def _options(url: str, request_deadline: float, ca_file: str) -> dict[int, Any]:

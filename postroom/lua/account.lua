@@ -34,7 +34,9 @@ end
 -- `asked` is how long SendGrid asked to wait, or nil.
 local function pause(account, kind, reason, asked)
   local interval = FIRST_PAUSE
-  if account.kind then interval = math.min(LONGEST_PAUSE, math.max(FIRST_PAUSE, account.interval * 2)) end
+  if account.kind then
+    interval = math.min(LONGEST_PAUSE, math.max(FIRST_PAUSE, account.interval * (asked and 1 or 2)))
+  end
   local until_ms = math.max(account.until_ms, now + (asked or interval))
   redis.call('HSET', ACCOUNT .. account.name, 'kind', kind, 'until', until_ms, 'interval', interval, 'reason', reason)
   if not account.kind then count('pauses') end
@@ -50,7 +52,10 @@ end
 local function judge_account(account, said, window)
   local is_probe = window and window.probe
   if said.limited then
-    pause(account, 'limited', 'http_429', said.limited_wait)
+    -- All that were on their way come back with a 429; without a time, they are one reason to wait, not many.
+    if said.limited_wait or is_probe or not is_paused(account) then
+      pause(account, 'limited', 'http_429', said.limited_wait)
+    end
   elseif said.refused then
     if is_probe or not is_paused(account) then pause(account, 'refused', said.refused) end
   elseif said.well then
@@ -60,6 +65,8 @@ local function judge_account(account, said, window)
     if is_probe or (failures >= IN_A_ROW and not is_paused(account)) then
       pause(account, 'outage', said.failure)
     end
+  elseif said.doubt and is_probe and account.kind then
+    pause(account, account.kind, said.doubt)
   end
   if is_probe and not said.well then end_probe(account, window.nonce) end
 end

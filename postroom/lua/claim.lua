@@ -5,6 +5,7 @@
 -- (paused: `wait` milliseconds, `reason`), or "unknown"; for singles the payloads follow in the reply.
 
 local MOST_BYTES = 8 * 1024 * 1024 -- of compressed payloads in one window of singles
+local MOST_IDS = 500               -- taken from a lane in one step, most of them may be finished by now
 
 local nonce = args.nonce
 local until_ms = now + rules.deadline + rules.slack
@@ -42,14 +43,20 @@ local function open_window(account, probe)
   if probe then start_probe(account, nonce, until_ms) end
 end
 
--- A claim that is said again, after a lost reply, gets the same window.
+-- A claim that is said again, after a lost reply, gets the same window, without what evidence has settled since.
 local function repeated(window)
-  for index, group in ipairs(window.groups) do
+  for _, group in ipairs(window.groups) do
     local chunk = open(group[1])
     local mails = {}
-    for place, row in ipairs(group[2]) do mails[place] = { row, record_of(chunk, row).attempts + 1 } end
-    groups[index] = { group[1], mails }
-    if not chunk.batch then payloads[#payloads + 1] = redis.call('GET', PAYLOAD .. chunk.id) end
+    for _, row in ipairs(group[2]) do
+      if chunk and state_of(chunk, row) == SENDING then
+        mails[#mails + 1] = { row, record_of(chunk, row).attempts + 1 }
+      end
+    end
+    if #mails > 0 then
+      groups[#groups + 1] = { group[1], mails }
+      if not chunk.batch then payloads[#payloads + 1] = redis.call('GET', PAYLOAD .. chunk.id) end
+    end
   end
   return reply('claimed')
 end
@@ -96,16 +103,19 @@ end
 -- Pop singles until the window is full. An id may stand in the list twice, or be finished by now: its state decides.
 local function claim_singles(list, limit)
   local taken, bytes = 0, 0
-  while taken < limit and bytes < MOST_BYTES do
+  for _ = 1, MOST_IDS do
+    if taken == limit or bytes >= MOST_BYTES then break end
     local id = redis.call('LPOP', list)
-    if not id then return taken end
+    if not id then break end
     local chunk = open(id)
     if chunk and is_claimable(state_of(chunk, 0)) then
+      local payload = redis.call('GET', PAYLOAD .. id)
       if now >= chunk.expires then
         expire_queued(chunk)
+      elseif not payload then
+        fail(chunk, 0, REJECTED, 'content_gone')
       else
         take(chunk, 0)
-        local payload = redis.call('GET', PAYLOAD .. id)
         payloads[#payloads + 1] = payload
         taken, bytes = taken + 1, bytes + #payload
       end
@@ -124,8 +134,9 @@ local function claim_lane()
   if claim_singles(alone, 1) == 0 then claim_singles(singles, probe and 1 or args.limit) end
   open_window(account, probe)
   close_all()
-  if #groups == 0 then return reply('idle') end
-  if redis.call('LLEN', singles) > 0 then wake_lane(args.lane, args.drain, nonce) end
+  local is_empty = redis.call('LLEN', alone) + redis.call('LLEN', singles) == 0
+  if #groups == 0 then return is_empty and reply('idle') or reply('wait', { wait = 0, reason = '' }) end
+  if not is_empty then wake_lane(args.lane, args.drain, nonce) end
   return reply('claimed')
 end
 

@@ -132,10 +132,17 @@ local function record_of(chunk, row)
   return record
 end
 
+local function is_reported(chunk)
+  if chunk.reported == nil then
+    chunk.reported = redis.call('HEXISTS', BATCH .. chunk.batch, 'reported_at') == 1
+  end
+  return chunk.reported
+end
+
 local function move(chunk, row, to)
   local from = state_of(chunk, row)
   if from == to then return end
-  if FINISHED[from] and chunk.batch then
+  if FINISHED[from] and chunk.batch and is_reported(chunk) then
     -- The report is a snapshot: what it says of this mail is kept beside the later truth.
     local note = change_note(chunk, row)
     note.was = note.was or { state = NAME[from], reason = note.reason, errors = note.errors }
@@ -246,6 +253,8 @@ local function write_notes(chunk)
   for row in pairs(chunk.changed_notes) do
     redis.call('HSET', NOTES .. chunk.id, row, cmsgpack.pack(chunk.notes[row]))
   end
+  local ends = chunk.was_finished and redis.call('PEXPIRETIME', CHUNK .. chunk.id) or 0
+  if ends > 0 then redis.call('PEXPIREAT', NOTES .. chunk.id, ends) end -- a first note ends with its chunk, too
 end
 
 local function has_claimable(chunk)
@@ -263,6 +272,7 @@ local function announce(chunk)
 end
 
 local function announce_if_claimable(chunk)
+  if chunk.send_at > now then return end
   local index = ANNOUNCED .. chunk.lane
   if not has_claimable(chunk) then
     redis.call('ZREM', index, chunk.id)
@@ -294,11 +304,12 @@ local function release_payload(chunk)
   if all_accepted(chunk) then
     redis.call('DEL', PAYLOAD .. chunk.id)
     redis.call('SREM', TRIM, chunk.id)
-  elseif chunk.batch then
+    return
+  end
+  redis.call('PEXPIRE', PAYLOAD .. chunk.id, rules.keep_failed)
+  if chunk.batch then
     redis.call('SADD', TRIM, chunk.id)
     trims[#trims + 1] = chunk.id
-  else
-    redis.call('PEXPIRE', PAYLOAD .. chunk.id, rules.keep_failed)
   end
 end
 
@@ -316,6 +327,7 @@ local function finish_batch(id)
   if finished < tonumber(stored[2]) then return end
   redis.call('HSET', key, 'final_at', now)
   redis.call('ZADD', UNREPORTED, now, id)
+  redis.call('ZREM', ANNOUNCE, id) -- cancelled before its time
   local at = math.max(now, tonumber(stored[4])) + rules.keep
   redis.call('PEXPIREAT', key, at)
   redis.call('PEXPIREAT', chunks_of(id), at)
@@ -333,10 +345,15 @@ end
 
 local function tally_batch(chunk)
   local key = BATCH .. chunk.batch
+  if chunk.was_finished and redis.call('EXISTS', key) == 0 then return end -- its rows are kept a little longer
+  local has_changed = false
   for name, change in pairs(chunk.tally) do
-    if change ~= 0 then redis.call('HINCRBY', key, name, change) end
+    if change ~= 0 then
+      redis.call('HINCRBY', key, name, change)
+      has_changed = true
+    end
   end
-  if chunk.was_finished and redis.call('HEXISTS', key, 'reported_at') == 1 then
+  if has_changed and chunk.was_finished and is_reported(chunk) then
     redis.call('HSETNX', key, 'changed_since', now)
   end
 end

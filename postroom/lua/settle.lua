@@ -12,6 +12,8 @@ local function hear(kind, reason, wait)
   if kind == 'accepted' or kind == 'rejected' or kind == 'retry' then said.well = true end
   if kind == 'unsent' or kind == 'unavailable' then
     said.failures, said.failure = said.failures + 1, reason
+  elseif kind == 'doubt' then
+    said.doubt = reason
   elseif kind == 'refused' then
     said.refused = reason
   elseif kind == 'limited' then
@@ -42,14 +44,18 @@ local function apply(chunk, row, kind, reason, receipt, errors, delay)
 end
 
 -- The window was taken for lost, and its mail is in doubt; now its own outcome comes after all.
-local function heal(chunk, row, kind, ...)
-  if kind == 'doubt' then return end
+local function heal(chunk, row, kind, reason, ...)
   local note = change_note(chunk, row)
+  if note.reason == 'worker_died' then note.died = note.died - 1 end
+  if kind == 'doubt' then
+    note.reason = reason
+    return
+  end
   note.doubts = note.doubts - 1
   local record = record_of(chunk, row)
   record.attempts = record.attempts - 1
   redis.call('ZREM', DOUBTS, mail_id(chunk, row))
-  apply(chunk, row, kind, ...)
+  apply(chunk, row, kind, reason, ...)
 end
 
 local function is_in_window(chunk_id, row)
@@ -67,13 +73,24 @@ local function is_in_window(chunk_id, row)
   return false
 end
 
+-- A second copy shows by a receipt of its own. It may be told of many times, and counts once.
+local function count_copy(chunk, row, receipt)
+  local known = record_of(chunk, row).receipt
+  if known == NO_RECEIPT then known = note_of(chunk, row).receipt or '' end
+  if receipt == '' or known == '' or receipt == known or receipt == note_of(chunk, row).copy then return end
+  change_note(chunk, row).copy = receipt
+  count('extra_copies')
+end
+
 local function settle(chunk, row, kind, reason, receipt, errors, delay)
   local mine = is_in_window(chunk.id, row)
   local state = state_of(chunk, row)
-  if kind == 'accepted' then
+  if not state then
+    stale = stale + 1
+  elseif kind == 'accepted' then
     -- Proof that SendGrid has it settles a mail from every state but accepted.
     if state == ACCEPTED then
-      if receipt ~= record_of(chunk, row).receipt then count('extra_copies') end
+      count_copy(chunk, row, receipt)
     else
       if state == IN_DOUBT then redis.call('ZREM', DOUBTS, mail_id(chunk, row)) end
       if mine then use_attempt(chunk, row) end
@@ -111,7 +128,7 @@ for _, group in ipairs(args.groups) do
   local chunk = open(group[1])
   if chunk then
     for _, mail in ipairs(group[2]) do
-      hear(mail[2], mail[3], mail[6])
+      if args.nonce then hear(mail[2], mail[3], mail[6]) end -- evidence tells of the past
       settle(chunk, unpack(mail, 1, 6))
     end
   end

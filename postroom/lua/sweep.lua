@@ -4,7 +4,8 @@
 -- `more`, whether a limit cut something short; `thens`, {batch, signature}; `trims`, chunks; `dead`, owners judged.
 
 local MOST = 200         -- of each kind in one step
-local WINDOWS_MOST = 20 -- windows judged in one step, up to 500 mails each
+local WINDOWS_MOST = 20  -- windows judged in one step, up to 500 mails each
+local PAGES_MOST = 2     -- of wake-ups, one a batch, pushed in one step
 local EACH = 900         -- milliseconds between sweeps, fleet-wide
 local GAP = 2000         -- after a longer one (Redis was away) nobody is judged for one full life
 local REPORT_LATE = 10000
@@ -14,10 +15,12 @@ local SWEPT_AT, JUDGE_FROM = 'postroom:swept_at', 'postroom:judge_from'
 
 local more = false
 local dead = {}
+local due_lanes = {} -- where singles have come due
 
-local function due_of(index, at)
-  local found = redis.call('ZRANGEBYSCORE', index, '-inf', at, 'LIMIT', 0, MOST)
-  if #found == MOST then more = true end
+local function due_of(index, at, most)
+  most = most or MOST
+  local found = redis.call('ZRANGEBYSCORE', index, '-inf', at, 'LIMIT', 0, most)
+  if #found == most then more = true end
   return found
 end
 
@@ -34,7 +37,12 @@ local function judge()
     dead[#dead + 1] = owner
     if judge_owner(owner, WINDOWS_MOST) == WINDOWS_MOST then more = true end
   end
-  for _, nonce in ipairs(due_of(OVERDUE, now)) do judge_window(nonce, 'overdue') end
+  for _, nonce in ipairs(due_of(OVERDUE, now, WINDOWS_MOST)) do judge_window(nonce, 'overdue') end
+end
+
+local function requeue_due(chunk, row)
+  requeue(chunk, row)
+  if chunk.batch then chunk.wake = true else due_lanes[chunk.lane] = true end
 end
 
 -- Retries and scheduled singles whose time has come.
@@ -48,8 +56,7 @@ local function queue_due()
       if now >= chunk.expires then
         fail(chunk, row, EXPIRED, 'expired')
       else
-        requeue(chunk, row)
-        chunk.wake = chunk.batch ~= nil
+        requeue_due(chunk, row)
       end
     end
   end
@@ -72,8 +79,7 @@ local function end_doubts()
         fail(chunk, row, EXHAUSTED, note.reason)
       else
         count('resends')
-        requeue(chunk, row)
-        chunk.wake = chunk.batch ~= nil
+        requeue_due(chunk, row)
       end
     end
   end
@@ -122,7 +128,7 @@ local function wake_singles(lane, oldest)
   if redis.call('LLEN', singles_of(lane)) + redis.call('LLEN', alone_of(lane)) == 0 then return end
   local announced = tonumber(redis.call('HGET', LANE .. lane, 'announced') or 0)
   local is_lost = announced < oldest - WAKE_FIRST
-  if redis.call('LLEN', lane) == 0 or is_lost then
+  if redis.call('LLEN', lane) == 0 or is_lost or due_lanes[lane] then
     if is_lost then redis.call('HSET', LANE .. lane, 'drains', 0) end
     wake_lane(lane, args.drains[lane], args.owner .. '.' .. string.format('%.0f', now))
   end
@@ -137,10 +143,14 @@ end
 
 local function pending_thens()
   local thens = {}
-  for index, id in ipairs(redis.call('ZRANGEBYSCORE', THEN, '-inf', now - REPORT_LATE, 'LIMIT', 0, 20)) do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', THEN, '-inf', now - REPORT_LATE, 'LIMIT', 0, 20)) do
     local signature = redis.call('HGET', BATCH .. id, 'then')
-    redis.call('ZADD', THEN, now, id)
-    thens[index] = { id, signature or '' }
+    if signature then
+      redis.call('ZADD', THEN, now, id)
+      thens[#thens + 1] = { id, signature }
+    else
+      redis.call('ZREM', THEN, id) -- nobody could publish it for as long as its batch was kept
+    end
   end
   return thens
 end
@@ -163,7 +173,7 @@ expire()
 close_all()
 open_chunks = {}
 drop_unsealed()
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', ANNOUNCE, '-inf', now, 'LIMIT', 0, 2)) do
+for _, id in ipairs(due_of(ANNOUNCE, now, PAGES_MOST)) do
   if announce_page(id) == PAGE then more = true end
 end
 for lane in pairs(args.drains) do

@@ -3,6 +3,7 @@
 
 local chunk = open(args.chunk)
 if not chunk then
+  redis.call('DEL', PAYLOAD .. args.chunk)
   redis.call('SREM', TRIM, args.chunk)
   return 1
 end

@@ -9,6 +9,6 @@ if args.chunk then
   end
   return 0
 end
-if redis.call('LLEN', singles_of(args.lane)) == 0 then return 0 end
+if redis.call('LLEN', singles_of(args.lane)) + redis.call('LLEN', alone_of(args.lane)) == 0 then return 0 end
 wake_lane(args.lane, args.drain, args.id)
 return 1

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from postroom.errors import Fault
+from postroom.mail.limits import FAULTS
 
 Check = Callable[[Any], Sequence[Fault]]
 
@@ -74,17 +75,29 @@ def required(name: str, message: str) -> Check:
     return lambda value: words if value.get(name) is None else ()
 
 
-def list_of(check: Check) -> Check:
-    def checked(value: Any) -> Sequence[Fault]:
-        if not isinstance(value, list):
-            return wrong_type("array", value)
-        found: list[Fault] = []
-        for index, item in enumerate(value):
-            if faults := check(item):
-                found += under(index, faults)
-        return found
+def quoted(value: Any) -> str:
+    """A value as SendGrid's texts quote it. The first 500 characters will do."""
+    return f"[{str(value)[:500]}]"
 
-    return checked
+
+def each(items: Iterable[tuple[str | int, Any]], check: Check) -> list[Fault]:
+    """The faults of these items, by their names or indices; the first thousand or so."""
+    found: list[Fault] = []
+    for name, item in items:
+        if faults := check(item):
+            found += under(name, faults)
+            if len(found) >= FAULTS:
+                break
+    return found
+
+
+def list_of(check: Check) -> Check:
+    return lambda value: each(enumerate(value), check) if isinstance(value, list) else wrong_type("array", value)
+
+
+def map_of(check: Check) -> Check:
+    """An object whose values all pass this check."""
+    return lambda value: each(value.items(), check) if isinstance(value, dict) else wrong_type("object", value)
 
 
 def object_of(members: Mapping[str, Check], *rules: Check) -> Check:

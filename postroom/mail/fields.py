@@ -8,29 +8,21 @@ from postroom.errors import Fault
 from postroom.mail import limits, options, parts
 from postroom.mail.addresses import EXAMPLE, address_of
 from postroom.mail.checks import (
-    CONTROL_CHARACTERS,
     Check,
+    each,
     fault,
-    has_control,
     integer,
     line,
     list_of,
+    map_of,
     object_of,
+    quoted,
     required,
     saying,
     string,
-    under,
-    wrong_type,
 )
+from postroom.mail.headers import headers
 from postroom.mail.limits import fits
-
-#: In lower case.
-RESERVED_HEADERS = frozenset(
-    (
-        *("x-sg-id", "x-sg-eid", "received", "dkim-signature", "content-type", "content-transfer-encoding"),
-        *("to", "from", "subject", "reply-to", "cc", "bcc"),
-    )
-)
 
 _SUBJECT = "The subject of your email must be a string at least one character in length."
 _SEND_AT = (
@@ -44,12 +36,12 @@ _SEND_AT = (
 
 def _copies(field: str, role: str) -> Check:
     """cc or bcc: an empty list is refused, while the field itself may be missing."""
-    each = f"Each recipient object must at least have an email address and may also contain a name. {EXAMPLE}"
+    absent = f"Each recipient object must at least have an email address and may also contain a name. {EXAMPLE}"
     empty = fault(
         f"The {field} array, when used, must at least have an email parameter with a valid email address "
         f"and it may also contain a name parameter. {EXAMPLE}"
     )
-    listed = list_of(address_of(role, each))
+    listed = list_of(address_of(role, absent))
     return lambda value: empty if value == [] else listed(value)
 
 
@@ -103,51 +95,7 @@ def _subject(value: Any) -> Sequence[Fault]:
     return line(value) if isinstance(value, str) and value else fault(_SUBJECT)
 
 
-def _header_check(values: str, names: str, reserved: str) -> Check:
-    """The check of `headers`. Its texts for the whole mail and for a personalization differ by a word or two."""
-
-    def of_header(name: str, value: Any) -> Sequence[Fault]:
-        if not name or " " in name or not name.isascii():
-            return fault(names)
-        if "\t" in name or has_control(name):
-            return fault(CONTROL_CHARACTERS)
-        if name.lower() in RESERVED_HEADERS:
-            return fault(reserved)
-        return line(value) if isinstance(value, str) else fault(values)
-
-    def checked(value: Any) -> Sequence[Fault]:
-        if not isinstance(value, dict):
-            return wrong_type("object", value)
-        found: list[Fault] = []
-        seen = set()
-        for name, item in value.items():
-            if faults := of_header(name, item):
-                found += under(name, faults)
-            if name.lower() in seen:
-                found += fault("The headers cannot contain duplicate keys.", name)
-            seen.add(name.lower())
-        return found
-
-    return checked
-
-
-def _strings(message: str) -> Check:
-    """An object of strings, with this text for any other value in it."""
-    words = fault(message)
-
-    def checked(value: Any) -> Sequence[Fault]:
-        if not isinstance(value, dict):
-            return wrong_type("object", value)
-        found: list[Fault] = []
-        for name, item in value.items():
-            if not isinstance(item, str):
-                found += under(name, words)
-        return found
-
-    return checked
-
-
-_args = _strings("All values of custom arguments object must be strings")
+_args = map_of(saying("All values of custom arguments object must be strings", string))
 
 
 def _own_args(value: Any) -> Sequence[Fault]:
@@ -158,15 +106,14 @@ def _own_args(value: Any) -> Sequence[Fault]:
 _SUBSTITUTIONS = "The substitution values must be an object of key/value pairs, where the values are all strings."
 
 
+_each_substitution = saying(_SUBSTITUTIONS, lambda value: () if value is None else string(value))
+
+
 def _substitutions(value: Any) -> Sequence[Fault]:
     """Null passes as a value: SendGrid takes it (anymail/django-anymail#422)."""
     if not isinstance(value, dict):
         return fault(_SUBSTITUTIONS)
-    found: list[Fault] = []
-    for name, item in value.items():
-        if item is not None and not isinstance(item, str):
-            found += fault(_SUBSTITUTIONS, name)
-    if found:
+    if found := each(value.items(), _each_substitution):
         return found
     if len(value) > limits.SUBSTITUTIONS:
         return fault("You are limited to 10,000 substitutions.")
@@ -185,9 +132,10 @@ def _categories(value: Any) -> Sequence[Fault]:
         found += fault(
             f"There is a limit of 10 categories for each email that is sent. You provided {len(value)} categories."
         )
-    for item, times in Counter(each for each in value if isinstance(each, str)).items():
+    for item, times in Counter(item for item in value if isinstance(item, str)).items():
         if times > 1:
-            found += fault(f"The categories must be a unique list, and you have included [{item}] more than once. ")
+            twice = f"you have included {quoted(item)} more than once. "
+            found += fault(f"The categories must be a unique list, and {twice}")
     return [*found, *_each_category(value)]
 
 
@@ -197,7 +145,7 @@ def _category(value: Any) -> Sequence[Fault]:
     if not value.isascii():
         return fault("Categories can not contain non-ASCII characters.")
     if len(value) > limits.CATEGORY_LENGTH:
-        return fault(f"Each category must not be longer than 255 characters. [{value}] exceeds this limit")
+        return fault(f"Each category must not be longer than 255 characters. {quoted(value)} exceeds this limit")
     return ()
 
 
@@ -211,7 +159,7 @@ def _ip_pool_name(value: Any) -> Sequence[Fault]:
 
 
 def _template_id(value: Any) -> Sequence[Fault]:
-    return () if isinstance(value, str) else fault(f"The template ID must be a string, you provided [{value}].")
+    return () if isinstance(value, str) else fault(f"The template ID must be a string, you provided {quoted(value)}.")
 
 
 # -- The body
@@ -223,7 +171,7 @@ _personalization = object_of(
         "bcc": _copies("bcc", "BCC"),
         "from": _from,
         "subject": _subject,
-        "headers": _header_check(
+        "headers": headers(
             values="All values of the headers object must be strings.",
             names="Header keys cannot contain non-ASCII characters or empty spaces.",
             reserved="Header cannot be one of the reserved keys.",
@@ -263,8 +211,8 @@ check_fields = object_of(
         "content": parts.content,
         "attachments": parts.attachments,
         "template_id": _template_id,
-        "sections": _strings("The section values must be strings."),
-        "headers": _header_check(
+        "sections": map_of(saying("The section values must be strings.", string)),
+        "headers": headers(
             values="The header values must be strings.",
             names="Header keys cannot contain non-ASCII characters and empty spaces.",
             reserved="Header can not be one of the reserved keys.",

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from postroom.mail import limits
 from postroom.mail.addresses import ADDRESS
-from postroom.mail.fields import RESERVED_HEADERS
+from postroom.mail.headers import RESERVED
 from postroom.mail.limits import fits
 
 _is_address = re.compile(ADDRESS).fullmatch
@@ -133,7 +133,7 @@ def _fine_headers(headers: dict[str, str]) -> bool:
         and " " not in joined
         and "" not in headers
         and _are_lines([joined, *headers.values()])
-        and RESERVED_HEADERS.isdisjoint(names)
+        and RESERVED.isdisjoint(names)
         and len(set(names)) == len(names)
     )
 

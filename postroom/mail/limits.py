@@ -1,6 +1,9 @@
-"""Limit: the numbers that SendGrid sets for a mail."""
+"""Limit: the numbers that SendGrid sets for a mail, and one of our own."""
 
 from collections.abc import Mapping
+
+#: Faults of a mail that are told. A wrong list of 30 MB would have ten million.
+FAULTS = 1000
 
 #: A request, in bytes (30 MB).
 MAIL_BYTES = 30 * 1024 * 1024

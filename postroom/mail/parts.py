@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from postroom.errors import Fault
-from postroom.mail.checks import fault, line, list_of, object_of, required, saying, text
+from postroom.mail.checks import fault, line, list_of, object_of, quoted, required, saying, text
 
 _NO_FILE = "The attachment content must be a string at least one character in length."
 _NO_FILENAME = "filename is required."
@@ -48,7 +48,7 @@ def content(value: Any) -> Sequence[Fault]:
 
 
 def _is_in_order(parts: list[Any]) -> bool:
-    types = [part.get("type") for part in parts if isinstance(part, dict)]
+    types: list[Any] = [part.get("type") for part in parts if isinstance(part, dict)]
     places = [_PLACES.get(each, 2) for each in types if not _content_type(each)]
     fixed = [place for place in places if place is not None]
     return fixed == sorted(fixed)
@@ -82,12 +82,13 @@ def _filename(value: Any) -> Sequence[Fault]:
 def _disposition(value: Any) -> Sequence[Fault]:
     if value in ("inline", "attachment"):
         return ()
-    return fault(f'The disposition of your attachment can be either "inline" or "attachment". You provided [{value}].')
+    choice = 'The disposition of your attachment can be either "inline" or "attachment".'
+    return fault(f"{choice} You provided {quoted(value)}.")
 
 
 def _content_id(value: Any) -> Sequence[Fault]:
     if not isinstance(value, str):
-        return fault(f"The content ID of your attachment must be a string. You provided [{value}].")
+        return fault(f"The content ID of your attachment must be a string. You provided {quoted(value)}.")
     if "\r" in value or "\n" in value:
         return fault("The content ID of your attachment cannot contain CRLF characters.")
     return line(value)

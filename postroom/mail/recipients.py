@@ -7,6 +7,7 @@ from typing import Any
 from postroom.errors import Fault
 from postroom.mail import limits
 from postroom.mail.addresses import domain_of
+from postroom.mail.checks import quoted
 
 FIELDS = ("to", "cc", "bcc")
 
@@ -102,5 +103,5 @@ def repeated(number: int, personalization: dict[str, Any]) -> Iterator[Fault]:
                 yield Fault(
                     block,
                     "Each email address in the personalization block should be unique between to, cc, and bcc. "
-                    f"We found the first duplicate instance of [{value}] in the {block}.{field} field.",
+                    f"We found the first duplicate instance of {quoted(value)} in the {block}.{field} field.",
                 )

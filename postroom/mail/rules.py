@@ -8,22 +8,23 @@ sender's identity, and whether a template, a group, a pool or a batch exists.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from postroom.errors import Fault
 from postroom.mail.addresses import domain_of
 from postroom.mail.fields import check_fields
 from postroom.mail.glance import fine
-from postroom.mail.limits import SCHEDULE_SECONDS, fits
+from postroom.mail.limits import FAULTS, SCHEDULE_SECONDS, fits
 from postroom.mail.recipients import personalizations, repeated, too_many
 
 
 def faults(body: dict[str, Any], *, now: float) -> list[Fault]:
-    """All that SendGrid would refuse in this body, at once; none if SendGrid would take it.
+    """All that SendGrid would refuse in this body, at once (up to a thousand); none if SendGrid would take it.
 
     `now` is the Unix time that `send_at` is measured from. A path has its indices: `personalizations.0.to.0.email`.
     """
-    return [] if fine(body, now) else list(_found(body, now))
+    return [] if fine(body, now) else list(islice(_found(body, now), FAULTS))
 
 
 def _found(body: dict[str, Any], now: float) -> Iterator[Fault]:
