@@ -9,9 +9,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox.answers import json
-from sandbox.faults import Faults, Rule
+from sandbox.faults import Faults
 from sandbox.inbox import Inbox
 from sandbox.mails import Mail
+from sandbox.rules import Rule
 from sandbox.schedule import Schedule
 from sandbox.stats import Stats
 from sandbox.v3 import response
@@ -72,7 +73,7 @@ class Api:
         return response(json(200, self._faults.as_json()))
 
     async def set_rules(self, request: Request) -> Response:
-        """Have the rules of the body, a list of `sandbox.faults.Rule`, in place of the old ones."""
+        """Have the rules of the body, a list of `sandbox.rules.Rule`, in place of the old ones."""
         try:
             rules = msgspec.json.decode(await request.body(), type=list[Rule])
         except msgspec.MsgspecError as error:

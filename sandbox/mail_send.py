@@ -16,11 +16,12 @@ from postroom.errors import InvalidMail
 from sandbox import answers
 from sandbox.acceptance import Acceptance, AcceptanceLog
 from sandbox.answers import Answer, Refused, refusal
-from sandbox.faults import ACCEPTING, Faults, Kind, Plan, Rule
+from sandbox.faults import Faults, Plan
 from sandbox.inbox import Inbox
 from sandbox.keys import Keys
 from sandbox.mails import Mail
 from sandbox.mishaps import answer_of, misbehave
+from sandbox.rules import ACCEPTING, Kind, Rule
 from sandbox.stats import Stats
 from sandbox.wire import Wire
 
@@ -68,7 +69,7 @@ class MailSend:
         if answer:
             self._stats.by_status[answer.status] += 1
             await answer.send(send)
-            wire.release()
+            wire.held = False
 
     def _check(self, method: str, headers: Headers, raw: bytes) -> Mail:
         """The mail of a request. Raises `Refused`."""
@@ -104,14 +105,14 @@ class MailSend:
             raise Refused(refusal(500, f"the acceptance log cannot be written: {error}")) from None
 
     async def _break_off(self, rule: Rule, wire: Wire) -> None:
-        wire.hold()
+        wire.held = True
         self._stats.faults[rule.fault] += 1
         await asyncio.sleep(rule.latency)
         await misbehave(rule, wire, "")
 
     async def _misbehave(self, plan: Plan, wire: Wire, mail: Mail) -> Answer | None:
         """Let go wrong what is planned. The answer to give, or None when the connection is gone."""
-        wire.hold()
+        wire.held = True
         await asyncio.sleep(plan.latency)
         if plan.rule is None:
             self._stats.faults[Kind.LATENCY] += 1

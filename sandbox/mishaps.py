@@ -6,7 +6,7 @@ from itertools import chain, repeat
 
 from sandbox import answers
 from sandbox.answers import Answer, Headers
-from sandbox.faults import Kind, Rule
+from sandbox.rules import Kind, Rule
 from sandbox.wire import Wire
 
 _MESSAGES = {

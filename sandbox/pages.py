@@ -17,10 +17,12 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from sandbox import faults, view
+from sandbox import view
+from sandbox.addresses import WORDS
 from sandbox.faults import Faults
 from sandbox.inbox import Inbox
 from sandbox.mails import Mail
+from sandbox.rules import ACCEPTING, MEANINGS, Kind
 from sandbox.schedule import Schedule
 from sandbox.stats import Stats
 
@@ -67,7 +69,7 @@ class Pages:
 
     async def mails(self, request: Request) -> Response:
         """The list. `?q=` searches, `?page=` turns pages; `?seen=VERSION` gives the list alone, 204 if it is seen."""
-        version = f"{self._inbox.version}.{self._schedule.version}"
+        version = f"{self._inbox.version}.{self._schedule.version}.{self._stats.requests}"
         seen = request.query_params.get("seen")
         if seen == version:
             return Response(status_code=204)
@@ -130,8 +132,8 @@ class Pages:
     async def help(self, request: Request) -> Response:
         return self._page(
             "faults.html",
-            faults=[(kind, meaning, _words_for(kind)) for kind, meaning in faults.MEANINGS.items()],
-            accepting=faults.ACCEPTING,
+            faults=[(kind, meaning, _words_for(kind)) for kind, meaning in MEANINGS.items()],
+            accepting=ACCEPTING,
             rules=self._faults.as_json(),
             base=str(request.base_url).rstrip("/"),
         )
@@ -151,8 +153,8 @@ class Pages:
         return self._schedule.state(mail, self._now())
 
 
-def _words_for(kind: faults.Kind) -> list[str]:
-    return [word for word, rule in faults.WORDS.items() if rule.fault is kind]
+def _words_for(kind: Kind) -> list[str]:
+    return [word for word, rule in WORDS.items() if rule.fault is kind]
 
 
 def _number(text: str | None) -> int:
@@ -162,7 +164,10 @@ def _number(text: str | None) -> int:
 
 def clock(time: float, now: float) -> str:
     """A time of the last day as `14:02:31`, an older or later one as `3 Feb 14:02`, in this machine's time zone."""
-    moment = datetime.fromtimestamp(time, UTC).astimezone()
+    try:
+        moment = datetime.fromtimestamp(time, UTC).astimezone()
+    except (OverflowError, ValueError):
+        return f"{time:g}"
     if abs(now - time) < 86_400:
         return f"{moment:%H:%M:%S}"
     return f"{moment.day} {moment:%b %H:%M}"

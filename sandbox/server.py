@@ -103,8 +103,8 @@ class _Server(uvicorn.Server):
         # From here on, uvicorn would only tell of the requests that were held.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         for connection in list(self.server_state.connections):
-            if isinstance(connection, WireProtocol):
-                connection.wire.drop_if_held()
+            if isinstance(connection, WireProtocol) and connection.wire.held:
+                connection.wire.abort()
         await super().shutdown(sockets)
 
 

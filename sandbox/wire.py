@@ -17,26 +17,14 @@ _LINGER_NONE = struct.pack("ii", 1, 0)
 class Wire:
     """One connection. Whoever writes here must not answer the request by ASGI as well."""
 
-    __slots__ = ("_holder", "_transport", "lost")
+    __slots__ = ("_transport", "held", "lost")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self._holder: asyncio.Task[Any] | None = None
+        #: A fault has the request: it is not waited for when the sandbox ends.
+        self.held = False
         #: Set when the connection is gone.
         self.lost = asyncio.Event()
-
-    def hold(self) -> None:
-        """A fault has the request now: it is not waited for when the sandbox ends."""
-        self._holder = asyncio.current_task()
-
-    def release(self) -> None:
-        self._holder = None
-
-    def drop_if_held(self) -> None:
-        """End the connection at once, and the task, if a fault has the request."""
-        if self._holder:
-            self._transport.abort()
-            self._holder.cancel()
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)
@@ -48,6 +36,10 @@ class Wire:
     def close(self) -> None:
         """Close the connection as TCP should (FIN), after what was written."""
         self._transport.close()
+
+    def abort(self) -> None:
+        """Close the connection at once; what was not sent yet is dropped."""
+        self._transport.abort()
 
     def reset(self) -> None:
         """Break the connection off (RST)."""

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-_MISSING = "postroom: the command line needs click and rich: pip install 'postroom[cli]'\n"
+_NEEDS = ("click", "jinja2", "rich")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -13,10 +13,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     128 + a signal's number: interrupted, so 130 for Ctrl-C.
     """
     try:
-        from producers.cli.run import run  # noqa: PLC0415  # without the extra `cli` there is no click
+        from producers.cli.run import run  # noqa: PLC0415  # without its extra, the command line is not complete
+
+        return run(sys.argv[1:] if arguments is None else arguments)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("click", "rich"):
+        if (error.name or "").split(".")[0] not in _NEEDS:
             raise
-        sys.stderr.write(_MISSING)
+        sys.stderr.write(f"postroom: {error.name} is not installed: pip install 'postroom[cli]'\n")
         return 2
-    return run(sys.argv[1:] if arguments is None else arguments)

@@ -11,18 +11,18 @@ from postroom.errors import InvalidMail, QueueUnavailable
 from postroom.names import Lane
 from postroom.settings import Settings
 from producers.cli import waiting
-from producers.cli.checking import check as check_rows
-from producers.cli.checking import checker
 from producers.cli.failure import CommandFailed, bad_input, invalid, sentence
-from producers.cli.feed import Feed
-from producers.cli.inputs import called, opened, whole
+from producers.cli.files.checking import check as check_rows
+from producers.cli.files.checking import checker
+from producers.cli.files.feed import Feed
+from producers.cli.files.inputs import called, opened, whole
+from producers.cli.files.rows import Row, json_lines
 from producers.cli.interruption import Interrupted, Interruption
 from producers.cli.mails import show_counts, show_failures
 from producers.cli.opening import open_postroom
 from producers.cli.options import WaitingCommand, json_option, sending_options, wait_option
 from producers.cli.output import GOOD, Output
 from producers.cli.progress import display
-from producers.cli.rows import Row, json_lines
 from producers.client import Postroom
 from producers.intake import terms as checked_terms
 
@@ -87,8 +87,8 @@ def _rows(lines: BinaryIO, file: str, template: str | None, delimiter: str) -> I
         raise click.UsageError(f"--template goes with CSV; {file} has whole mails in it.")
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise click.UsageError(f"--delimiter is one character, not {delimiter!r}.")
-    from producers.cli.spreadsheet import spreadsheet  # noqa: PLC0415  # jinja2 is slow to load
-    from producers.cli.template import Template  # noqa: PLC0415
+    from producers.cli.files.spreadsheet import spreadsheet  # noqa: PLC0415  # jinja2 is slow to load
+    from producers.cli.files.template import Template  # noqa: PLC0415
 
     return spreadsheet(lines, called(file), Template(whole(template), template), delimiter)
 
@@ -109,14 +109,15 @@ def _enqueue(postroom: Postroom, feed: Feed, file: str, terms: dict[str, Any]) -
         ) from None
     except QueueUnavailable as error:
         raise _unavailable(feed, error, terms) from None
+    except CommandFailed as failed:
+        failed.advice = f"{failed.advice} Nothing was enqueued.".lstrip()
+        raise
 
 
 def _nothing(file: str, feed: Feed) -> CommandFailed:
     if feed.skipped:
-        return bad_input(
-            f"All {feed.skipped} rows of {called(file)} have faults; nothing was enqueued.", **_skipped(feed)
-        )
-    return bad_input(f"{called(file)} has no rows; nothing was enqueued.")
+        return bad_input(f"All {feed.skipped} rows of {called(file)} have faults.", **_skipped(feed))
+    return bad_input(f"{called(file)} has no rows.")
 
 
 def _invalid(file: str, feed: Feed, error: InvalidMail) -> CommandFailed:

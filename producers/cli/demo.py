@@ -11,9 +11,9 @@ import msgspec
 from postroom import ids
 from postroom.names import State
 from producers.cli import waiting
-from producers.cli.demo_mails import PEOPLE, demo_mails
 from producers.cli.failure import CommandFailed
 from producers.cli.interruption import Interrupted, Interruption
+from producers.cli.local.demo_mails import PEOPLE, demo_mails
 from producers.cli.mails import style_of, why
 from producers.cli.opening import open_postroom
 from producers.cli.options import json_option
@@ -22,7 +22,7 @@ from producers.cli.progress import display
 
 if TYPE_CHECKING:
     from postroom.ledger import MailStatus
-    from producers.cli.stack import Stack
+    from producers.cli.local.stack import Stack
 
 #: Seconds that the batch may take: many times what it does.
 PATIENCE = 60.0
@@ -64,15 +64,16 @@ def command(out: Output, /, keep: bool) -> int:
     One is refused, one is answered 503 twice before it is taken. Exits with 0 if nine were accepted and one rejected,
     and the log of the local SendGrid has exactly those nine, once each.
     """
-    from producers.cli.stack import Stack  # noqa: PLC0415  # it loads Redis' client
+    from producers.cli.local.stack import Stack  # noqa: PLC0415  # it loads Redis' client
 
     with Interruption(abrupt=False) as interruption:
         out.say(("Starting", "bold"), " Redis, a local SendGrid and a worker …")
         try:
             with Stack(interruption, settings=SETTINGS) as stack:
                 findings = _send(out, stack, interruption)
-                _show(out, stack, findings, keep=keep)
+                _show(out, findings)
                 if keep:
+                    out.say("The inbox: ", (stack.sandbox_url, "bold"), " (until Ctrl-C)")
                     _keep(stack, interruption)
         except Interrupted as interrupted:
             raise CommandFailed(
@@ -81,6 +82,9 @@ def command(out: Output, /, keep: bool) -> int:
                 code=interrupted.code,
                 advice="Start it again: postroom demo",
             ) from None
+    if not keep:
+        out.say(("All of it is stopped again. ", QUIET), "With the inbox left open: postroom demo --keep")
+        out.say("To try it with mail of your own: postroom up")
     return 0 if findings.are_as_expected else 1
 
 
@@ -108,7 +112,7 @@ def _logged(log: Path) -> Iterator[str]:
         yield from msgspec.json.decode(line)["postroom_ids"]
 
 
-def _show(out: Output, stack: "Stack", findings: Findings, *, keep: bool) -> None:
+def _show(out: Output, findings: Findings) -> None:
     out.document(
         {
             "ok": findings.are_as_expected,
@@ -124,11 +128,6 @@ def _show(out: Output, stack: "Stack", findings: Findings, *, keep: bool) -> Non
         out.say(("✓ ", GOOD), f"The local SendGrid's log has these {len(findings.accepted)} accepted mails, once each")
     else:
         out.say(("✗ ", BAD), f"The local SendGrid's log has other mails: {dict(findings.logged)}")
-    if keep:
-        out.say("The inbox: ", (stack.sandbox_url, "bold"), " (until Ctrl-C)")
-    else:
-        out.say(("All of it is stopped again. ", QUIET), "To look at the inbox: postroom demo --keep")
-        out.say("To try it with mail of your own: postroom up")
 
 
 def _row(person: tuple[str, str], mail: "MailStatus") -> tuple[Part, ...]:

@@ -2,7 +2,7 @@
 
 import click
 
-from producers.cli.finding import Finding
+from producers.cli.health.finding import Finding
 from producers.cli.options import json_option
 from producers.cli.output import BAD, GOOD, QUIET, WARNING, Output
 
@@ -16,7 +16,7 @@ def command(out: Output, /, worker: bool) -> int:
 
     Nothing is enqueued or sent. ✓ is fine, ! worth a look, ✗ to be mended. Exits with 1 if anything is to be mended.
     """
-    from producers.cli import diagnosis  # noqa: PLC0415  # it loads Redis' client
+    from producers.cli.health import diagnosis  # noqa: PLC0415  # it loads Redis' client
 
     findings = []
     for finding in [diagnosis.worker_of_this_host()] if worker else diagnosis.diagnose():

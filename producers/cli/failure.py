@@ -64,7 +64,7 @@ def explained(error: BaseException) -> CommandFailed | None:
         case click.ClickException():
             return bad_input(error.format_message())
         case click.Abort():
-            return CommandFailed("interrupted", "Stopped.", code=130)
+            return CommandFailed("interrupted", "Stopped at once. What is enqueued is sent all the same.", code=130)
         case Interrupted():
             return CommandFailed("interrupted", "Stopped.", code=error.code)
         case ConfigurationError():

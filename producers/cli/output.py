@@ -1,5 +1,6 @@
 """Output: how a command says things: one JSON document, or text, handsome on a terminal and plain lines elsewhere."""
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -29,9 +30,9 @@ class Output:
                 stream.reconfigure(errors="backslashreplace")
 
     def document(self, value: object) -> None:
-        """The result for programs: one line of JSON."""
+        """The result for programs: one line of JSON, in ASCII: a file's name may be no text in any encoding."""
         if self.as_json:
-            sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+            sys.stdout.write(json.dumps(msgspec.to_builtins(value)) + "\n")
             sys.stdout.flush()
 
     def say(self, *parts: Part) -> None:

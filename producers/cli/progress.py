@@ -22,6 +22,9 @@ class Display(Protocol):
 
     def stored(self, rows: int) -> None: ...
 
+    def begin(self) -> None:
+        """All is stored: from now on it is sent."""
+
     def sent(self, progress: "Progress") -> None: ...
 
     def note(self, text: str) -> None: ...
@@ -48,6 +51,9 @@ class _Lines:
     def stored(self, rows: int) -> None:
         if self._is_time():
             self._say(f"{rows} rows stored")
+
+    def begin(self) -> None:
+        self._pace.saw(time.monotonic(), 0)
 
     def sent(self, progress: "Progress") -> None:
         self._pace.saw(time.monotonic(), progress.finished)
@@ -88,6 +94,9 @@ class _Bar:
 
     def stored(self, rows: int) -> None:
         self._bar.update(self._task, text=f"{rows:,} rows stored")
+
+    def begin(self) -> None:
+        self._pace.saw(time.monotonic(), 0)
 
     def sent(self, progress: "Progress") -> None:
         self._pace.saw(time.monotonic(), progress.finished)

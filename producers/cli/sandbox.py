@@ -6,8 +6,8 @@ from importlib.util import find_spec
 
 import click
 
-from producers.cli.children import child_environment
 from producers.cli.failure import CommandFailed
+from producers.cli.local.children import child_environment
 from producers.cli.output import Output
 
 NEEDS = ("starlette", "uvicorn", "httptools", "jinja2")

@@ -9,7 +9,7 @@ from postroom.names import Lane, State
 from postroom.settings import Settings
 from producers.cli import waiting
 from producers.cli.failure import CommandFailed, invalid, sentence
-from producers.cli.inputs import called, whole
+from producers.cli.files.inputs import called, whole
 from producers.cli.interruption import Interruption
 from producers.cli.mails import show_mail
 from producers.cli.opening import open_postroom

@@ -10,7 +10,7 @@ from producers.cli.options import json_option
 from producers.cli.output import GOOD, QUIET, Output
 
 if TYPE_CHECKING:
-    from producers.cli.stack import Stack
+    from producers.cli.local.stack import Stack
 
 #: Between two looks at the parts, seconds.
 LOOK = 0.5
@@ -33,7 +33,7 @@ def command(out: Output, /, port: int, flower_port: int) -> int:
     Ports that are taken are replaced by free ones. Redis' data is gone afterwards. The POSTROOM_ settings of the
     environment count for the worker, other than those of addresses and keys: no mail leaves this machine.
     """
-    from producers.cli.stack import Stack  # noqa: PLC0415  # it loads Redis' client
+    from producers.cli.local.stack import Stack  # noqa: PLC0415  # it loads Redis' client
 
     with Interruption(abrupt=False) as interruption:
         try:

@@ -34,8 +34,8 @@ STANDSTILL = 5.0
 class Subject(Generic[T]):
     """What is waited for, by its `id`.
 
-    `look` may raise `QueueUnavailable`; `mark` changes when anything moves; `words` says where it stands; `command` is
-    the one that shows it later.
+    `look` may raise `QueueUnavailable`; `mark` changes as it comes closer to its end; `words` says where it stands;
+    `command` is the one that shows it later.
     """
 
     id: str
@@ -52,13 +52,14 @@ def mail(postroom: Postroom, id: str) -> "Subject[MailStatus]":
         "status",
         look=lambda: postroom.status(id),
         is_over=lambda status: status.state in FINISHED,
-        mark=lambda status: (status.state, status.attempt),
+        mark=lambda status: status.state in FINISHED,
         words=lambda status: f"The mail is {status.state}.",
     )
 
 
 def batch(postroom: Postroom, id: str, shown: Display) -> "Subject[Progress]":
-    """A batch; `shown` is told how far it is."""
+    """A batch that was just enqueued; `shown` is told how far it is."""
+    shown.begin()
 
     def look() -> "Progress":
         progress = postroom.progress(id)

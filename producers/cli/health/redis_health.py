@@ -5,8 +5,8 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from producers.cli.finding import Finding, fine, ill
 from producers.cli.fleet import Fleet
+from producers.cli.health.finding import Finding, fine, ill
 
 #: The scripts use flags, which Redis has since then (https://redis.io/docs/latest/develop/programmability/eval-intro/).
 OLDEST = 7

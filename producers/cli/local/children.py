@@ -7,13 +7,14 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from producers.cli.failure import CommandFailed
 from producers.cli.interruption import Interruption
 
 #: Where `worker` and `sandbox` are: site-packages, or the top of the repository.
-HOME = Path(__file__).parent.parent.parent
+HOME = Path(__file__).parents[3]
 
 #: A real key or address must not get into a stack that is for trying things out.
 NOT_INHERITED = ("SENDGRID_", "CELERY_", "FLOWER_", "POSTROOM_SENDGRID_", "POSTROOM_REDIS_")
@@ -102,4 +103,6 @@ class Child:
 
     def _signal(self, number: int) -> None:
         if self._process.poll() is None:
-            os.killpg(self._process.pid, number)
+            # It may have ended just now; macOS calls that a lack of permission.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)

@@ -11,9 +11,9 @@ from postroom.connection import Unreachable
 from postroom.errors import ConfigurationError
 from postroom.names import Lane
 from postroom.settings import Settings
-from producers.cli import redis_health
-from producers.cli.finding import Finding, fine, ill
 from producers.cli.fleet import START_A_WORKER, Fleet, is_of_this_host
+from producers.cli.health import redis_health
+from producers.cli.health.finding import Finding, fine, ill
 
 #: How long (seconds) Redis and SendGrid's host may take to answer.
 REDIS_TIMEOUT, SENDGRID_TIMEOUT = 2.0, 3.0

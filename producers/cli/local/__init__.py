@@ -1,0 +1,1 @@
+"""What `postroom demo` and `postroom up` run on this machine."""
