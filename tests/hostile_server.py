@@ -188,9 +188,7 @@ class HostileServer:
     ) -> None:
         self.closing.set()
         self.stop_listening()
-        for wire in self._wires.copy():
-            with suppress(OSError):
-                wire.shutdown(socket.SHUT_RDWR)
+        self.close_connections()
         for thread in self._threads:
             thread.join(10)
         assert not self.errors, self.errors
@@ -203,6 +201,11 @@ class HostileServer:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+    def close_connections(self) -> None:
+        for wire in self._wires.copy():
+            with suppress(OSError):
+                wire.shutdown(socket.SHUT_RDWR)
 
     def open_connections(self) -> int:
         return len(self._wires)

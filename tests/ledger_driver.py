@@ -5,7 +5,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 import redis
@@ -79,6 +79,12 @@ class Driver:
         self._edit = edit
         self.now_ms = round(time.time() * 1000)
         self._numbers = itertools.count(1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self.redis.close()

@@ -115,6 +115,12 @@ class Batch:
     kept_until: int | None = None
 
     @property
+    def announce_at(self) -> int | None:
+        """When its wake-ups are pushed."""
+        is_over = self.sealed is None or self.is_announced or self.final_at is not None
+        return None if is_over else max(self.sealed, self.send_at)
+
+    @property
     def total(self) -> int:
         return sum(len(chunk.mails) for chunk in self.chunks)
 
@@ -171,7 +177,9 @@ class Account:
         return self.kind is not None and (self.kind != "limited" or now < self.until)
 
     def pause(self, now: int, kind: str, reason: str, asked: int | None = None) -> None:
-        self.interval = FIRST_PAUSE if self.kind is None else min(LONGEST_PAUSE, max(FIRST_PAUSE, self.interval * 2))
+        """`asked`: how long SendGrid asked to wait; without, each pause is twice as long as the last."""
+        longer = min(LONGEST_PAUSE, max(FIRST_PAUSE, self.interval * (1 if asked else 2)))
+        self.interval = FIRST_PAUSE if self.kind is None else longer
         self.until = max(self.until, now + (asked or self.interval))
         self.kind, self.reason = kind, reason
 
@@ -281,7 +289,6 @@ class Model:
             return "gone", 0
         if batch.sealed is None:
             batch.sealed = self.now
-            batch.is_announced = not batch.chunks  # no chunks, no wake-ups
             self._finish_batch(batch)
         return "sealed", len(batch.chunks)
 
@@ -297,16 +304,13 @@ class Model:
 
     def announce_batch(self, batch_id: str) -> int:
         batch = self.batches.get(batch_id)
-        if batch is None or not self._is_announceable(batch):
+        if batch is None or batch.announce_at is None or batch.announce_at > self.now:
             return 0
         batch.is_announced = True
         for chunk in batch.chunks:
             if not chunk.is_finished:
                 chunk.deadline = chunk.expires
         return len(batch.chunks)
-
-    def _is_announceable(self, batch: Batch) -> bool:
-        return batch.sealed is not None and not batch.is_announced and batch.send_at <= self.now
 
     def cancel(self, chunk_id: str, only: int | None) -> tuple[str, int, int]:
         chunk = self.chunks.get(chunk_id)
@@ -403,9 +407,9 @@ class Model:
         account: str,
     ) -> Settled:
         """Settle mails: a chunk, and (row, outcome, delay) of each of its mails."""
+        trimmed_later = set(self.to_trim)
         window = self.windows.get(nonce) if nonce else None
         stale = 0
-        trims: list[str] = []
         heard: list[tuple[Outcome, int]] = []
         for id, mails in groups:
             chunk = self.chunks.get(id)
@@ -416,11 +420,9 @@ class Model:
                     heard.append((outcome, delay))
                 if not self._settle(chunk, row, outcome, delay, window, nonce):
                     stale += 1
-            if chunk.is_finished and id in self.to_trim:
-                trims.append(id)
         paused = self._judge_account(self.account(account), heard, window)
         self._shrink(window)
-        return Settled(trims, stale, paused)
+        return Settled(sorted(self.to_trim - trimmed_later), stale, paused)
 
     def _settle(
         self, chunk: Chunk, row: int, outcome: Outcome, delay: int, window: Window | None, nonce: str | None
@@ -502,8 +504,9 @@ class Model:
         is_well = kinds["accepted"] or kinds["rejected"] or kinds["retry"]
         failures = kinds["unsent"] + kinds["unavailable"]
         if kinds["limited"]:
-            waits = [delay for outcome, delay in heard if outcome.kind == "limited"]
-            self._pause(account, "limited", "http_429", max(waits) or None)
+            asked = max(delay for outcome, delay in heard if outcome.kind == "limited")
+            if asked or may_judge:
+                self._pause(account, "limited", "http_429", asked or None)
         elif kinds["refused"]:
             if may_judge:
                 self._pause(account, "refused", reasons["refused"])
@@ -554,9 +557,7 @@ class Model:
         self._queue_due()
         self._end_doubts()
         self._expire()
-        more = self._drop_unsealed()
-        for batch in self.batches.values():
-            self.announce_batch(batch.id)
+        more = any([self._drop_unsealed(), self._announce_some()])
         for batch in self.batches.values():
             if batch.final_at is not None and batch.final_at <= self.now - REPORT_LATE:
                 self.record_report(batch.id, "caretaker")
@@ -626,6 +627,14 @@ class Model:
             self.drop_batch(batch.id)
             self.stats["unsealed_dropped"] += 1
         return bool(old)
+
+    def _announce_some(self) -> bool:
+        """Two at a time: whether there may be more."""
+        due = [(batch.announce_at, batch.id) for batch in self.batches.values() if batch.announce_at is not None]
+        now_due = sorted(item for item in due if item[0] <= self.now)[:2]
+        for _, id in now_due:
+            self.announce_batch(id)
+        return len(now_due) == 2
 
     def _pending_thens(self) -> list[tuple[str, str]]:
         thens = []

@@ -65,7 +65,7 @@ def copies(sandbox: SandboxServer) -> Counter[str]:
 
 
 def sandbox_stats(sandbox: SandboxServer) -> Any:
-    return httpx.get(f"{sandbox.url}/api/stats", trust_env=False).raise_for_status().json()
+    return httpx.get(f"{sandbox.url}/api/stats", trust_env=False, verify=False).raise_for_status().json()
 
 
 @contextmanager
@@ -74,6 +74,6 @@ def running_stack(directory: Path, *arguments: str, **environment: str) -> Itera
     with running(RedisServer(directory)) as redis, running(SandboxServer(directory)) as sandbox:
         environment = {"POSTROOM_REDIS_URL": redis.url, "POSTROOM_SENDGRID_URL": sandbox.url, **environment}
         settings = Settings.from_environment(environment)
-        worker = Worker("worker", directory, ["--without-mingle", *arguments], environment)
+        worker = Worker("worker", directory, arguments, environment)
         with running(worker), Postroom(settings) as postroom:
             yield Stack(redis, sandbox, worker, postroom, settings)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,17 @@ import pytest
 import yaml
 
 from postroom.settings import Settings
-from tests.servers import ROOT, Program, RedisServer, SandboxServer, free_port, running
+from tests.servers import (
+    ROOT,
+    Program,
+    RedisServer,
+    SandboxServer,
+    Worker,
+    clean_environment,
+    eventually,
+    free_port,
+    running,
+)
 
 FILE = ROOT / "docker-compose.yml"
 TEXT = FILE.read_text()
@@ -90,6 +101,23 @@ def test_only_this_machine_reaches_the_published_ports() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_the_health_check_tells_a_live_worker_from_a_dead_one(
+    redis_url: str, worker_process: Callable[..., Worker]
+) -> None:
+    worker = worker_process("--without-mingle")
+    assert health(redis_url) == 0
+    worker.kill()
+    eventually(lambda: health(redis_url) != 0, describe="the dead worker is noticed")
+
+
+def health(redis_url: str) -> int:
+    """The exit code of the worker's health check."""
+    _cmd, _postroom, *words = SERVICES["worker"]["healthcheck"]["test"]
+    command = [sys.executable, "-m", "producers.cli", *words]
+    environment = clean_environment() | {"POSTROOM_REDIS_URL": redis_url}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False).returncode
 
 
 def test_workers_can_be_scaled() -> None:

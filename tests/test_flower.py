@@ -20,7 +20,7 @@ def test_flower_shows_both_workers_and_their_tasks_and_of_each_task_ids_only(
     sandbox_server.faults([{"fault": "latency", "latency": 0.1}])
     with running(Flower(tmp_path, redis_url)) as flower:
         for _ in range(2):
-            worker_process("--without-mingle", "--concurrency", "2", POSTROOM_WINDOW="2")
+            worker_process("--concurrency", "2", POSTROOM_WINDOW="2")
         with Postroom(Settings(redis_url=redis_url, chunk_mails=5)) as postroom:
             single = postroom.enqueue(mail())
             batch = postroom.enqueue_batch(mails(50))
@@ -28,8 +28,9 @@ def test_flower_shows_both_workers_and_their_tasks_and_of_each_task_ids_only(
             eventually(lambda: postroom.status(single).state == "accepted")
 
         wanted = {f"drain-{single}", batch.id, *(f"{batch.id}.{row}" for row in range(0, 50, 5))}
-        tasks = eventually(lambda: (found := flower.tasks()).keys() >= wanted and found, 20)
+        eventually(lambda: flower.tasks().keys() >= wanted, 20)
         eventually(lambda: all(task["state"] in ("SUCCESS", "IGNORED") for task in flower.tasks().values()), 20)
+        tasks = flower.tasks()
         workers = flower.workers()
         assert {name.partition("@")[0] for name in workers} == {"worker1", "worker2"}
         assert {task["worker"] for task in tasks.values()} == set(workers)

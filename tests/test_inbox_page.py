@@ -136,6 +136,12 @@ def test_a_page_that_is_none_is_empty_or_the_first(sandbox: Sandbox, number: str
     assert page(sandbox, f"/?page={number}").status_code == 200
 
 
+def test_a_refused_mail_counts_as_news(sandbox: Sandbox) -> None:
+    version = page(sandbox, "/").text.split('data-version="')[1].split('"')[0]
+    sandbox.post(mail_to(), authorization="")
+    assert page(sandbox, f"/?seen={version}").status_code == 200
+
+
 def test_a_list_that_was_seen_is_not_sent_again(sandbox: Sandbox) -> None:
     text = page(sandbox, "/").text
     version = text.split('data-version="')[1].split('"')[0]
@@ -197,6 +203,10 @@ def test_an_attachment_is_downloaded_byte_for_byte_and_never_shown(sandbox: Sand
 def test_the_json_leaves_out_what_attachments_contain(sandbox: Sandbox) -> None:
     path = accepted(sandbox, mail_to(attachments=[attachment(b"x" * 3000)]))
     assert "(4000 characters)" in page(sandbox, f"{path}?show=json").text
+
+
+def test_a_time_that_no_calendar_has_is_shown_as_a_number(sandbox: Sandbox) -> None:
+    assert "-1e+30" in page(sandbox, accepted(sandbox, mail_to(send_at=-(10**30)))).text
 
 
 def test_a_mail_to_many_is_shown_in_short(sandbox: Sandbox) -> None:
@@ -451,6 +461,10 @@ def test_a_narrow_window_needs_no_scrolling_sideways(sandbox: Sandbox, browser: 
     for show in ("/", path, f"{path}?show=details", "/faults"):
         browser.open(sandbox.url + show)
         assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), show
+        cut = (
+            "[...document.querySelectorAll('main h1:not([class]), main dd')].filter(e => e.scrollWidth > e.clientWidth)"
+        )
+        assert browser.evaluate(f"{cut}.length") == 0, show
     browser.call("Emulation.clearDeviceMetricsOverride")
 
 

@@ -1023,6 +1023,31 @@ def test_ten_categories_of_255_characters_are_taken() -> None:
     assert told({"categories": [str(n) * 255 for n in range(10)]}) == []
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("personalizations", "personalizations.0.to", "content", "attachments", "categories", "reply_to_list"),
+        *("asm.groups_to_display", "headers", "sections", "custom_args", "personalizations.0.substitutions"),
+    ],
+)
+def test_of_very_many_faults_a_thousand_are_told(path: str) -> None:
+    objects = path.endswith(("headers", "sections", "args", "substitutions"))
+    wrong: Any = {str(number): [] for number in range(100_000)} if objects else [[]] * 100_000
+    faults = told({path: wrong} | ({"asm.group_id": 1} if path.startswith("asm") else {}))
+    assert 1 <= len(faults) <= 1000
+    assert all(len(field) + len(message) < 1000 for field, message in faults)
+
+
+def test_a_fault_after_a_thousand_fine_values_is_found() -> None:
+    headers = {f"X-{number}": "1" for number in range(2000)}
+    assert [field for field, _ in told({"headers": headers | {"To": "x"}})] == ["headers.To"]
+
+
+def test_a_text_does_not_quote_more_than_500_characters() -> None:
+    ((_, message),) = told({"categories": ["x" * 100_000]})
+    assert len(message) < 600
+
+
 def test_a_hundred_thousand_categories_are_judged_in_linear_time() -> None:
     faults = told({"categories": [str(n) for n in range(100_000)]})
     assert len(faults) == 1

@@ -6,12 +6,10 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
-import redis
 import zstandard
 
 from postroom.names import FINISHED, State
@@ -20,7 +18,6 @@ from producers import Postroom
 from tests.flower import TASK_TABLE, Flower
 from tests.mails import mail
 from tests.servers import ROOT, RedisServer, SandboxServer, Worker, clean_environment, eventually, running
-from tests.stack import batch_ids
 
 #: Stand in every text of a mail: one that SendGrid will accept, and one that is not accepted for some reason or other.
 ACCEPTED, REFUSED = "canary7gq2accepted", "canary7gq2refused"
@@ -33,7 +30,7 @@ logging.getLogger("test").debug("the log is on")
 from producers import InvalidMail, Postroom
 singles, batch, invalid = json.load(sys.stdin)
 with Postroom() as postroom:
-    ids = [postroom.enqueue(mail, key=f"key {number} of {mail}", on_doubt="hold") for number, mail in enumerate(singles)]
+    ids = [postroom.enqueue(mail, key=f"key of {mail}", on_doubt="hold") for mail in singles]
     ids.append(postroom.enqueue_batch(batch, on_doubt="hold").id)
     try:
         postroom.enqueue(invalid)
@@ -74,7 +71,7 @@ def tells(data: bytes, canary: str) -> bool:
     return any(canary.encode() in reading.lower() for reading in readings(data))
 
 
-def values(client: redis.Redis, key: bytes) -> Iterator[bytes]:
+def values(client: Any, key: bytes) -> Iterator[bytes]:
     """All that a key holds."""
     match client.type(key):
         case b"string":
@@ -94,9 +91,9 @@ def values(client: redis.Redis, key: bytes) -> Iterator[bytes]:
             raise AssertionError(f"what is in a {other.decode()}?")
 
 
-def telling_keys(client: redis.Redis, canary: str) -> set[str]:
+def telling_keys(client: Any, canary: str) -> set[str]:
     """The keys in Redis whose name or value has the canary."""
-    return {key.decode() for key in client.keys() for data in (key, *values(client, key)) if tells(data, canary)}
+    return {key.decode() for key in client.scan_iter() for data in (key, *values(client, key)) if tells(data, canary)}
 
 
 class Story(NamedTuple):
@@ -129,7 +126,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         }
         with (
             running(Flower(directory, server.url)) as flower,
-            running(Worker("worker", directory, ["--without-mingle", "--loglevel", "DEBUG"], environment)) as worker,
+            running(Worker("worker", directory, ["--loglevel", "DEBUG"], environment)) as worker,
             Postroom(Settings(redis_url=server.url)) as postroom,
         ):
             postroom.wait(batch, 20)
@@ -207,17 +204,19 @@ def test_celerys_results_tell_nothing_of_a_mail(story: Story, canary: str) -> No
     with story.redis.client() as client:
         results = client.keys("celery-task-meta-*")
         assert results == [f"celery-task-meta-{story.batch}".encode()]
-        assert not [key for key in client.keys("celery*") if any(tells(data, canary) for data in values(client, key))]
+        assert not [
+            key for key in client.scan_iter("celery*") if any(tells(data, canary) for data in values(client, key))
+        ]
 
 
 @pytest.fixture(scope="module")
 def flower_pages(story: Story) -> dict[str, bytes]:
     """All that Flower has to show, by path."""
-    tasks = eventually(lambda: (found := story.flower.tasks()).keys() >= {story.batch, f"{story.batch}.0"} and found)
+    eventually(lambda: story.flower.tasks().keys() >= {story.batch, f"{story.batch}.0"})
     (worker,) = eventually(story.flower.workers)
     pages = ["/", "/workers", "/tasks", TASK_TABLE, "/broker", "/metrics", f"/worker/{worker}"]
     api = ["/api/workers?refresh=1", "/api/tasks", "/api/task/types", "/api/queues/length"]
-    each = [f"{path}/{id}" for id in tasks for path in ("/task", "/api/task/info", "/api/task/result")]
+    each = [f"{path}/{id}" for id in story.flower.tasks() for path in ("/task", "/api/task/info", "/api/task/result")]
     return {path: story.flower.get(path).content for path in (*pages, *api, *each)}
 
 

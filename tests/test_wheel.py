@@ -138,7 +138,7 @@ def test_the_wheel_has_every_file_of_the_packages(names: set[str]) -> None:
 
 
 def test_the_wheel_installs_the_command(site: Path) -> None:
-    assert "enqueue" in run_installed(site, [str(site / "bin" / "postroom"), "--help"])
+    assert "doctor" in run_installed(site, [str(site / "bin" / "postroom"), "--help"])
 
 
 def test_a_web_app_loads_neither_the_worker_nor_a_web_framework(site: Path, redis_url: str) -> None:

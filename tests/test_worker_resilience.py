@@ -171,7 +171,7 @@ def test_a_worker_goes_on_by_itself_when_redis_was(
     assert crew.threads_that_meet() == THREADS
     rate_before = crew.rate()
     pid = crew.pid
-    crew.give_chord_parts([(f"part {number}", 0.1) for number in range(400)])
+    crew.give_chord_parts([(f"part {number}", 0.1) for number in range(200)])
     eventually(lambda: len(crew.diary("start part")) >= 2 * THREADS)
 
     outage(own_redis_server, crew)
@@ -179,7 +179,7 @@ def test_a_worker_goes_on_by_itself_when_redis_was(
     work_goes_on(crew)
     eventually(lambda: crew.waiting() == 0, timeout=30)
     assert crew.threads_that_meet() == THREADS
-    assert crew.rate() > 0.7 * rate_before
+    assert crew.rate() > 0.5 * rate_before
     assert crew.pid == pid
     assert crew.stop() == 0
 
@@ -188,17 +188,18 @@ def test_a_thread_that_is_free_again_takes_the_next_message_at_once(crew: Crew) 
     assert crew.rate() > 4 * THREADS  # one look a second would make it THREADS
 
 
-def test_an_urgent_message_waits_for_the_next_free_thread_only(crew: Crew) -> None:
+def test_urgent_messages_wait_for_the_next_free_threads_only(crew: Crew) -> None:
     crew.give("work", [("bulk", 0.2)] * (10 * THREADS))
     eventually(lambda: len(crew.diary("start bulk")) >= 2 * THREADS)
 
-    crew.give("work", [("urgent", 0)], Lane.TRANSACTIONAL)
-    before = len(crew.diary("start bulk"))
+    crew.give("work", [("urgent", 0.2)] * THREADS, Lane.TRANSACTIONAL)
+    last_before = len(crew.diary("start"))
 
-    eventually(lambda: crew.diary("start urgent"))
+    eventually(lambda: len(crew.diary("start urgent")) == THREADS)
     notes = crew.diary("start")
-    overtaken_by = notes[: notes.index("start urgent")].count("start bulk") - before
-    assert overtaken_by <= 2
+    last_urgent = max(place for place, note in enumerate(notes) if note == "start urgent")
+    # Two were on their way from Redis to a thread.
+    assert notes[last_before:last_urgent].count("start bulk") <= 2
 
 
 def test_a_worker_that_looks_for_redis_ends_when_asked_to(crew: Crew, own_redis_server: RedisServer) -> None:
