@@ -4,8 +4,9 @@ It goes below redis-py's client, to its connections, to know whether a call that
 """
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import redis
@@ -93,12 +94,12 @@ class AsyncConnection:
         self._url = url
         self._timeout = timeout
         self._max_connections = max_connections
-        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = WeakKeyDictionary()
 
     async def run(self, call: Call[T]) -> T:
         sent = False
         connection = None
-        pool = self._pool()
+        pool = (await self._here()).pool
         try:
             async with asyncio.timeout(self._timeout):
                 connection = await pool.get_connection()
@@ -119,17 +120,23 @@ class AsyncConnection:
                 await pool.release(connection)
 
     async def close(self) -> None:
-        """Close this event loop's connections."""
-        pool = self._pools.pop(asyncio.get_running_loop(), None)
-        if pool is not None:
-            await pool.disconnect()
+        """Close this event loop's connections. An event loop that ends closes them, too."""
+        here = self._loops.pop(asyncio.get_running_loop(), None)
+        if here is not None:
+            await here.life.aclose()
 
-    def _pool(self) -> Any:
+    async def turn(self) -> asyncio.Semaphore:
+        """To be entered before a call that many may make at once: as many go on as there are connections.
+
+        The others wait here, where their time is not counted yet.
+        """
+        return (await self._here()).turns
+
+    async def _here(self) -> "_Loop":
         loop = asyncio.get_running_loop()
-        pool = self._pools.get(loop)
-        if pool is None:
+        if loop not in self._loops:
             self._forget_closed_loops()
-            pool = self._pools[loop] = redis.asyncio.BlockingConnectionPool.from_url(
+            pool = redis.asyncio.BlockingConnectionPool.from_url(
                 self._url,
                 max_connections=self._max_connections,
                 timeout=self._timeout,
@@ -138,11 +145,29 @@ class AsyncConnection:
                 socket_keepalive=True,
                 retry=AsyncRetry(NoBackoff(), 0),
             )
-        return pool
+            self._loops[loop] = _Loop(pool, asyncio.Semaphore(self._max_connections), life := _life(pool))
+            await anext(life)
+        return self._loops[loop]
 
     def _forget_closed_loops(self) -> None:
-        for loop in [loop for loop in self._pools if loop.is_closed()]:
-            del self._pools[loop]
+        for loop in [loop for loop in self._loops if loop.is_closed()]:
+            del self._loops[loop]
+
+
+class _Loop(NamedTuple):
+    """What an event loop has of its own."""
+
+    pool: Any
+    turns: asyncio.Semaphore
+    life: AsyncGenerator[None]
+
+
+async def _life(pool: Any) -> AsyncGenerator[None]:
+    """Closes the pool when its event loop ends: `asyncio.run` closes all async generators before."""
+    try:
+        yield
+    finally:
+        await pool.disconnect()
 
 
 def _exchange(connection: Any, call: Call[Any]) -> Any:

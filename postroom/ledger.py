@@ -266,9 +266,19 @@ class Ledger:
         args = {"batch": batch, "first_row": first_row, "rows": rows, "running": running}
         return self._step("store_chunk", args, lambda reply: Stored(_text(reply[0]), reply[1]), payload)
 
-    def seal(self, batch: str, *, chord_size_key: str, chord_expires: float) -> Call[tuple[str, int]]:
-        """Seal a batch. The reply is ("sealed" or "gone", how many chunks it has)."""
-        args = {"batch": batch, "chord_size_key": chord_size_key, "chord_expires": _ms(chord_expires)}
+    def seal(
+        self, batch: str, *, chord_size_key: str, chord_expires: float, report: str
+    ) -> Call[tuple[str, int]]:
+        """Seal a batch. The reply is ("sealed" or "gone", how many chunks it has).
+
+        `report` is the template of the wake-up that has an empty batch reported.
+        """
+        args = {
+            "batch": batch,
+            "chord_size_key": chord_size_key,
+            "chord_expires": _ms(chord_expires),
+            "report": report,
+        }
         return self._step("seal", args, lambda reply: (_text(reply[0]), reply[1]))
 
     def drop_batch(self, batch: str) -> Call[bool]:

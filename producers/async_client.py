@@ -47,7 +47,8 @@ class AsyncPostroom:
     ) -> str:
         """Enqueue one mail and return its id; see `Postroom.enqueue`."""
         with_terms = terms(self._settings, lane=lane, expires_in=expires_in, send_at=send_at, on_doubt=on_doubt)
-        return await self._drive(self._operations.enqueue(mail, with_terms, key=key, id=id))
+        async with await self._connection.turn():
+            return await self._drive(self._operations.enqueue(mail, with_terms, key=key, id=id))
 
     async def enqueue_batch(
         self,

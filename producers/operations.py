@@ -47,6 +47,7 @@ class Operations:
         self._settings = settings
         self._ledger = Ledger(settings)
         self._intake = Intake(settings)
+        wakeup.warm_up()
 
     def enqueue(self, mail: MailLike, terms: Terms, *, key: str | None, id: str | None) -> Operation[str]:
         if id is not None and (not ids.is_id(id) or "." in id):
@@ -64,7 +65,7 @@ class Operations:
             fingerprint=fingerprint(taken.digest, terms) if key is not None else None,
             drain=wakeup.drain_template(terms.lane),
         )
-        enqueued = yield from _ask(call, id)
+        enqueued = yield from _ask(call, id, enqueues=True)
         if enqueued.what == "conflict":
             raise KeyConflict(enqueued.id)
         if enqueued.what == "full":
@@ -90,7 +91,7 @@ class Operations:
                 yield from self._drop(opened.id)
             raise
         if not opened.sealed:
-            yield from self._seal(opened.id)
+            yield from self._seal(opened.id, terms)
         elif storing.row != opened.rows:
             raise KeyConflict(opened.id)
         return str(opened.id)
@@ -126,13 +127,14 @@ class Operations:
         if stored.what != "stored":
             raise KeyConflict(batch)  # another producer is at work under the same key
 
-    def _seal(self, batch: str) -> Operation[None]:
+    def _seal(self, batch: str, terms: Terms) -> Operation[None]:
         call = self._ledger.seal(
             batch,
             chord_size_key=wakeup.chord_size_key(batch),
             chord_expires=wakeup.chord_expires_seconds(),
+            report=wakeup.report_template(terms.lane),
         )
-        what, _ = yield from _ask(call, batch)
+        what, _ = yield from _ask(call, batch, enqueues=True)
         if what != "sealed":
             raise UnknownId(batch)
         with suppress(Unreachable):  # it is sealed: a caretaker announces it then
@@ -241,8 +243,9 @@ class _Storing:
         return chunk
 
 
-def _ask(call: Any, id: str) -> Operation[Any]:
+def _ask(call: Any, id: str, *, enqueues: bool = False) -> Operation[Any]:
+    """`enqueues`: mail is sent because of this call. Before a batch is sealed, nothing of it is."""
     try:
         return (yield call)
     except Unreachable as error:
-        raise QueueUnavailable(id, error.sent, error.detail) from None
+        raise QueueUnavailable(id, enqueues and error.sent, error.detail) from None

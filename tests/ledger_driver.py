@@ -168,7 +168,13 @@ class Driver:
         return self.run(self.ledger.store_chunk(batch, first_row, rows, running, b"payload"))
 
     def seal(self, batch: str) -> tuple[str, int]:
-        return self.run(self.ledger.seal(batch, chord_size_key=wakeup.chord_size_key(batch), chord_expires=DAY))
+        call = self.ledger.seal(
+            batch,
+            chord_size_key=wakeup.chord_size_key(batch),
+            chord_expires=DAY,
+            report=wakeup.report_template(Lane.BULK),
+        )
+        return self.run(call)
 
     def announce(self, batch: str) -> int:
         return self.run(self.ledger.announce_batch(batch))

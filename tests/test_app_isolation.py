@@ -22,7 +22,9 @@ def host(tmp_path: Path) -> Path:
 def run(host: Path, program: str, **environment: str) -> list[str]:
     """What a host's program prints, in words."""
     environment = clean_environment() | environment | {"PYTHONPATH": os.fspath(host)}
-    command = [sys.executable, "-W", "error", "-c", program]
+    # Where Postroom is installed for development, its repository is on the path, with a `celeryconfig` at the top.
+    elsewhere = f"import sys; sys.path = [path for path in sys.path if path != {os.fspath(ROOT)!r}]\n"
+    command = [sys.executable, "-W", "error", "-c", elsewhere + program]
     ended = subprocess.run(command, cwd=host, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.split()

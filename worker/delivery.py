@@ -119,7 +119,8 @@ class Delivery:
             yield [self._attempt(mail, reply) for mail, reply in replies]
 
     def _attempt(self, mail: Held, reply: Reply) -> Attempt:
-        outcome = classify(reply, sandbox_mode=asks_for_sandbox(mail.body or b""), now=time.time())
+        sandbox_mode = reply.status == 200 and asks_for_sandbox(mail.body or b"")
+        outcome = classify(reply, sandbox_mode=sandbox_mode, now=time.time())
         delay = backoff_seconds(mail.attempt, base=self._settings.backoff_base, cap=self._settings.backoff_cap)
         return Attempt(mail, outcome, delay)
 

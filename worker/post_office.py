@@ -17,6 +17,8 @@ from worker.transport import Transport
 
 #: A call that Redis has not answered for so long (seconds) is said again.
 REDIS_TIMEOUT = 5.0
+#: Requests of a thread that are under way at once; with a larger window the others wait their turn.
+MOST_CONNECTIONS = 32
 
 
 class PostOffice:
@@ -61,7 +63,7 @@ class PostOffice:
             transports[account] = Transport(
                 Endpoint.of(self.settings, lane),
                 request_deadline=self.settings.request_deadline,
-                connections=self.settings.window,
+                connections=min(self.settings.window, MOST_CONNECTIONS),
             )
         transport: Transport = transports[account]
         return transport

@@ -11,7 +11,7 @@ RECEIPT_LIMIT = 256
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _RECEIPT = re.compile(rb"\nx-message-id:[ \t]*([!-~]{1,%d})[ \t]*\r?\n" % RECEIPT_LIMIT, re.IGNORECASE)
-_FIELD = r"\n%s:[ \t]*([^\r\n]*?)[ \t]*\r?\n"
+_FIELD = r"\n%s:([^\r\n]*)"
 
 
 class Fate(StrEnum):
@@ -67,7 +67,7 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     def field(self, name: str) -> str | None:
         """The value of a header, or None; the first one if it is repeated."""
         found = re.search((_FIELD % re.escape(name)).encode(), self.head, re.IGNORECASE)
-        return found[1].decode("latin-1") if found else None
+        return found[1].decode("latin-1").strip(" \t") if found else None
 
     def __repr__(self) -> str:
         """Without head and body, which may quote addresses."""

@@ -40,7 +40,7 @@ LIFE_LIMIT = 600
 #: without regard to the streams that are open by then, which are lost (https://github.com/golang/go/issues/18112).
 REQUESTS_LIMIT = 900
 #: Between two looks at the network, if nothing happens there (seconds).
-POLL_INTERVAL = 0.5
+POLL_INTERVAL = 0.1
 
 #: libcurl's error codes (https://curl.se/libcurl/c/libcurl-errors.html), in words that logs can count.
 _REASONS = {
@@ -108,6 +108,7 @@ class Transport:
     def post(self, requests: Iterable[Request]) -> Iterator[list[tuple[Any, Reply]]]:
         """Post a window of mails, and yield `(tag, reply)` of each, in groups as they come in.
 
+        While none comes, an empty group is yielded at least every `POLL_INTERVAL`, for the caller to do what is due.
         While the caller settles a group, the next requests are on their way. A request that has to wait for a free
         connection until after its `start_by` is yielded as `NOT_STARTED`. If the caller stops iterating, what is under
         way is broken off: it may have arrived. One call at a time.
@@ -129,6 +130,7 @@ class Transport:
                     yield group
                 elif running == len(self._busy):
                     self._wait()
+                    yield []
                     continue
                 group = self._finished()
         finally:

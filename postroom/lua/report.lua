@@ -8,7 +8,8 @@ local function record_report(id, by)
   for index, name in ipairs(FINISHED_NAMES) do counts[name] = tonumber(stored[index + 3] or 0) end
   redis.call('HSET', key, 'reported_at', now, 'reported_by', by, 'report', cmsgpack.pack(counts))
   redis.call('ZREM', UNREPORTED, id)
-  if stored[3] then redis.call('ZADD', THEN, now, id) end
+  -- The chord's body publishes `then` itself, right after this; a caretaker is told to by its next sweep.
+  if stored[3] then redis.call('ZADD', THEN, by == 'caretaker' and 0 or now, id) end
   count('reported_by_' .. by)
   return true
 end

@@ -2,7 +2,7 @@
 -- Returns {what, chunks}: "sealed" or "gone".
 
 local key = BATCH .. args.batch
-local batch = redis.call('HMGET', key, 'sealed', 'total', 'send_at')
+local batch = redis.call('HMGET', key, 'sealed', 'total', 'send_at', 'lane')
 if not batch[2] then return { 'gone', 0 } end
 local chunks = redis.call('LLEN', chunks_of(args.batch))
 if batch[1] then return { 'sealed', chunks } end
@@ -14,5 +14,6 @@ if chunks > 0 then
   redis.call('ZADD', ANNOUNCE, math.max(now, tonumber(batch[3])), args.batch)
 else
   finish_batch(args.batch)
+  redis.call('LPUSH', batch[4], wake_up(args.report, args.batch)) -- a chord without a header is its body
 end
 return { 'sealed', chunks }

@@ -3,7 +3,7 @@
 if args.chunk then
   local chunk = open(args.chunk)
   if chunk and has_claimable(chunk) then
-    chunk.wake = true
+    chunk.wake, chunk.announced = true, nil -- the caller has used up its wake-up
     close(chunk)
     return 1
   end
