@@ -89,7 +89,7 @@ def work_left(snapshot: Snapshot, model: Model) -> None:
     assert snapshot.scores("announce") == {batch.id: batch.announce_at for batch in all_batches if batch.announce_at}
     unreported = {batch.id: batch.final_at for batch in all_batches if batch.final_at and not batch.reported_at}
     assert snapshot.scores("unreported") == unreported
-    assert snapshot.scores("then") == {batch.id: batch.then_at for batch in all_batches if batch.then_at}
+    assert snapshot.scores("then") == {batch.id: batch.then_at for batch in all_batches if batch.then_at is not None}
 
 
 def wake_ups_left(snapshot: Snapshot, model: Model) -> None:

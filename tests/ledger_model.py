@@ -537,7 +537,8 @@ class Model:
             return False
         batch.reported_at = self.now
         batch.report = {NAMES[state]: batch.counts()[NAMES[state]] for state in FINISHED}
-        batch.then_at = self.now if batch.then else None
+        # The chord's body publishes it itself, right after this; a caretaker has its next sweep tell somebody to.
+        batch.then_at = (0 if by == "caretaker" else self.now) if batch.then else None
         self.stats[f"reported_by_{by}"] += 1
         return True
 

@@ -273,6 +273,9 @@ class Protocol(RuleBasedStateMachine):
         wake_up = self.driver.take_wake_up(lane)
         if wake_up is None or data.draw(st.booleans()):
             return
+        if wake_up in self.model.batches:
+            self.report(wake_up)
+            return
         source = _source_of(wake_up, lane)
         nonce, claimed = self.claim(source, owner, 2, first=True)
         if claimed.verdict == "claimed":
@@ -369,9 +372,13 @@ class Protocol(RuleBasedStateMachine):
         elif self.model.batches:
             final = [batch.id for batch in self.model.batches.values() if batch.final_at]
             id = self.pick(data, final, self.model.batches)
-            assert self.driver.run(ledger.record_report(id, "body")) == self.model.record_report(id, "body")
+            self.report(id)
             if what == "publish":
                 assert self.driver.run(ledger.then_published(id)) == self.model.then_published(id)
+
+    def report(self, batch: str) -> None:
+        recorded = self.driver.run(self.driver.ledger.record_report(batch, "body"))
+        assert recorded == self.model.record_report(batch, "body")
 
     # What must be so at any time, and in the end.
 
@@ -417,6 +424,9 @@ class Protocol(RuleBasedStateMachine):
         has_worked = False
         while wake_up := self.driver.take_wake_up(lane):
             has_worked = True
+            if wake_up in self.model.batches:
+                self.report(wake_up)
+                continue
             source = _source_of(wake_up, lane)
             nonce, claimed = self.claim(source, "worker", 4, first=True)
             while claimed.verdict == "claimed":

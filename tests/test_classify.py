@@ -2,6 +2,7 @@
 
 import email.utils
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -186,6 +187,16 @@ def date(seconds: float) -> str:
 )
 def test_a_wait_is_as_long_as_sendgrid_asks(status: int, headers: list[str], wait: float | None) -> None:
     assert outcome(answer(status, *headers)).wait_seconds == wait
+
+
+def test_a_header_of_endless_blanks_is_read_at_once() -> None:
+    blanks = " " * 100_000
+    started = time.process_time()
+
+    for name in ("Date", "Retry-After", "X-RateLimit-Reset", "X-Message-Id"):
+        outcome(answer(429, f"{name}: a{blanks}b"))
+
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize("skew", [-7200, 7200])

@@ -11,13 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from postroom.connection import Connection
 from postroom.names import Lane
+from postroom.settings import Settings
+from producers import Postroom
 from producers.cli.commands import SUMMARIES
 from tests.command_line import POSTROOM, Ran, environment_of, postroom, spawned, started, terminal
 from tests.mails import mail
@@ -231,15 +235,19 @@ def test_a_key_enqueues_a_mail_once(file: Path, redis_url: str) -> None:
     assert (other.code, other.document["error"], other.document["id"]) == (2, "key_conflict", once[0].out.strip())
 
 
-def test_lane_expiry_time_and_policy_are_handed_on(file: Path, redis_url: str, redis_server: RedisServer) -> None:
-    send_at = int(time.time()) + 3600
-    terms = ("--lane", "bulk", "--expires-in", "15m", "--send-at", str(send_at), "--on-doubt", "hold")
-    id = postroom("send", file, *terms, POSTROOM_REDIS_URL=redis_url).out.strip()
-    assert ask(redis_url, ledger().lane_of(id)) is Lane.BULK
-    with redis_server.client(decode_responses=True) as client:
-        kept = client.hgetall(f"postroom:chunk:{id}")
-    assert float(kept["expires"]) == pytest.approx((send_at + 900) * 1000, abs=1)
-    assert kept["policy"] == "hold"
+def test_lane_expiry_time_and_policy_are_handed_on(file: Path, tmp_path: Path, redis_url: str) -> None:
+    """A key stands for the mail and its terms: the same id means that all of them are the same."""
+    send_at = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    words = ("--lane", "bulk", "--expires-in", "15m", "--send-at", send_at.isoformat(), "--on-doubt", "hold")
+    terms: dict[str, Any] = {"lane": "bulk", "expires_in": 900, "send_at": send_at, "on_doubt": "hold"}
+    lines = tmp_path / "mails.jsonl"
+    lines.write_text(body())
+    single = postroom("send", file, "--key", "one", *words, POSTROOM_REDIS_URL=redis_url).out.strip()
+    batch = postroom("batch", lines, "--key", "many", *words, POSTROOM_REDIS_URL=redis_url).out.strip()
+    with Postroom(Settings.of(redis_url=redis_url)) as client:
+        assert client.enqueue(body(), key="one", **terms) == single
+        assert client.enqueue_batch([body()], key="many", **terms).id == batch
+    assert ask(redis_url, ledger().lane_of(single)) is Lane.BULK
 
 
 def test_a_send_that_got_no_answer_is_repeated_safely(redis_url: str, redis_server: RedisServer, file: Path) -> None:

@@ -55,6 +55,7 @@ def test_a_caretaker_reports_what_nobody_has_for_ten_seconds(driver: Driver) -> 
 
 def test_an_empty_batch_is_reported_with_zeros(driver: Driver) -> None:
     batch = driver.batch()
+    assert driver.wake_ups("bulk") == [batch]  # a chord without a header is its body
 
     assert reported(driver, batch)
 
@@ -165,6 +166,15 @@ def test_a_follow_up_waits_until_it_is_published(driver: Driver) -> None:
 
     assert driver.run(driver.ledger.then_published(batch))
     assert [sweep.thens for sweep in driver.sweeps(25)] == [[]] * 25
+
+
+def test_a_caretaker_that_reports_has_the_follow_up_published_at_once(driver: Driver) -> None:
+    batch = driver.batch(1, then="signature")
+    driver.attempt(f"{batch}.0", accepted())
+
+    driver.later(10)
+
+    assert driver.sweep().thens == [(batch, "signature")]
 
 
 def test_a_follow_up_that_nobody_could_publish_is_forgotten_with_its_batch(driver: Driver) -> None:

@@ -67,7 +67,7 @@ def celery_result(stack: Stack, batch: Batch) -> object:
 
 def test_without_faults_every_report_comes_from_the_chord(stack: Stack) -> None:
     before = reports(stack)
-    batches = [stack.postroom.enqueue_batch(mails(count, f"b{count}")) for count in (1, 49, 50, 51, 250)]
+    batches = [stack.postroom.enqueue_batch(mails(count, f"b{count}")) for count in (0, 1, 49, 50, 51, 250)]
     for batch in batches:
         batch.wait(20)
     eventually(lambda: (reports(stack) - before).total() == len(batches), 20)
@@ -94,6 +94,13 @@ def test_the_report_is_the_result_of_a_celery_task_with_the_batchs_id(stack: Sta
         "counts": {str(state): {State.ACCEPTED: 60, State.REJECTED: 1}.get(state, 0) for state in FINISHED},
         "final_at": report.final_at,
     }
+
+
+def test_the_report_of_an_empty_batch_is_a_celery_result_too(stack: Stack) -> None:
+    batch = stack.postroom.enqueue_batch([])
+    result = celery_result(stack, batch)
+    assert isinstance(result, dict)
+    assert (result["total"], set(result["counts"].values())) == (0, {0})
 
 
 def test_a_report_that_celery_asks_for_again_is_recorded_once(stack: Stack) -> None:
