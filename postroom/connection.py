@@ -24,8 +24,8 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from postroom.call import Call
 from postroom.errors import ConfigurationError, QueueFull
-from postroom.ledger import Call
 
 T = TypeVar("T")
 

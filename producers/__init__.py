@@ -6,6 +6,7 @@ with Postroom() as postroom:
     mail_id = postroom.enqueue(mail, key="order-1234-receipt")
 """
 
+from postroom.answers import Failure, MailStatus
 from postroom.errors import (
     ConfigurationError,
     Fault,
@@ -16,7 +17,6 @@ from postroom.errors import (
     QueueUnavailable,
     UnknownId,
 )
-from postroom.ledger import Failure, MailStatus
 from postroom.names import Lane, OnDoubt, State
 from postroom.settings import Settings
 from producers.async_client import AsyncBatch, AsyncPostroom

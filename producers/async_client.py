@@ -8,8 +8,8 @@ from typing import Any, Self, TypeVar
 
 from celery.canvas import Signature
 
+from postroom.answers import Failure, MailStatus
 from postroom.connection import AsyncConnection
-from postroom.ledger import Failure, MailStatus
 from postroom.mail import MailLike
 from postroom.names import Lane, OnDoubt
 from postroom.settings import Settings

@@ -10,15 +10,7 @@ from postroom.errors import Fault, InvalidMail
 from postroom.mail import MailLike
 from postroom.names import Lane, OnDoubt
 from postroom.settings import Settings
-
-
-class Terms(NamedTuple):
-    """How to send: checked, with the defaults filled in. Times are seconds, `send_at` Unix seconds."""
-
-    lane: Lane
-    policy: OnDoubt
-    expires_in: float
-    send_at: float | None
+from postroom.terms import Terms
 
 
 class Taken(NamedTuple):

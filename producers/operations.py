@@ -15,12 +15,14 @@ from celery.canvas import Signature
 from kombu.utils.json import dumps
 
 from postroom import ids, payload, wakeup
+from postroom.answers import BatchRecord, FailedPage, MailStatus, OpenBatch
 from postroom.connection import Unreachable
 from postroom.errors import InvalidMail, KeyConflict, QueueFull, QueueUnavailable, UnknownId
-from postroom.ledger import BatchRecord, FailedPage, Ledger, MailStatus, OpenBatch
+from postroom.ledger import Ledger
 from postroom.mail import MailLike
 from postroom.settings import Settings
-from producers.intake import Intake, Terms, fingerprint, hashed
+from postroom.terms import Terms
+from producers.intake import Intake, fingerprint, hashed
 from producers.results import Cancellation
 
 T = TypeVar("T")
@@ -57,10 +59,7 @@ class Operations:
         call = self._ledger.enqueue(
             id,
             payload.pack([taken.body]),
-            lane=terms.lane,
-            policy=terms.policy,
-            expires_in=terms.expires_in,
-            send_at=terms.send_at,
+            terms,
             key=hashed(key),
             fingerprint=fingerprint(taken.digest, terms) if key is not None else None,
             drain=wakeup.drain_template(terms.lane),
@@ -100,10 +99,7 @@ class Operations:
         id = ids.new_id()
         call = self._ledger.open_batch(
             id,
-            lane=terms.lane,
-            policy=terms.policy,
-            expires_in=terms.expires_in,
-            send_at=terms.send_at,
+            terms,
             key=hashed(key),
             fingerprint=fingerprint(b"batch", terms) if key is not None else None,
             wake_up=wakeup.deliver_template(terms.lane, id),

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from postroom.ledger import BatchRecord, Failure
+from postroom.answers import BatchRecord, Failure
 from postroom.names import FINISHED
 
 #: The most failures that a report's JSON lists.

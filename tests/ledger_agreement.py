@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from postroom.ledger import STATES
+from postroom.answers import STATES
 from postroom.names import FINISHED as FINISHED_STATES
 from postroom.names import State
 from tests.ledger_model import ACCEPTED, ALONE, IN_DOUBT, SENDING, WAITING, Model

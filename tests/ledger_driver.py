@@ -11,12 +11,15 @@ import msgspec
 import redis
 
 from postroom import ids, wakeup
+from postroom.answers import BatchRecord, Claimed, Enqueued, Failure, MailStatus, Settled, Swept
+from postroom.call import Call
 from postroom.connection import Connection
-from postroom.ledger import BatchRecord, Call, Claimed, Enqueued, Failure, Ledger, MailStatus, Settled, Swept
+from postroom.ledger import Ledger
 from postroom.names import Lane, OnDoubt, State
 from postroom.outcome import Kind, Outcome
 from postroom.script import SCRIPTS, Script
 from postroom.settings import Settings
+from postroom.terms import Terms
 
 T = TypeVar("T")
 
@@ -122,10 +125,7 @@ class Driver:
         call = self.ledger.enqueue(
             id,
             id.encode() if payload is None else payload,
-            lane=Lane(lane),
-            policy=policy,
-            expires_in=expires_in,
-            send_at=self._send_at(send_in),
+            Terms(Lane(lane), OnDoubt(policy), expires_in, self._send_at(send_in)),
             key=key,
             fingerprint=fingerprint.replace(" ", "-") if key else None,
             drain=DRAINS[lane],
@@ -153,10 +153,7 @@ class Driver:
         id = id or ids.new_id()
         call = self.ledger.open_batch(
             id,
-            lane=Lane(lane),
-            policy=policy,
-            expires_in=expires_in,
-            send_at=self._send_at(send_in),
+            Terms(Lane(lane), OnDoubt(policy), expires_in, self._send_at(send_in)),
             key=key,
             fingerprint=fingerprint if key else None,
             wake_up=wakeup.deliver_template(Lane(lane), id),
@@ -215,9 +212,7 @@ class Driver:
             call = self.ledger.claim_chunk(source, owner=owner, nonce=nonce, limit=limit, account=self.account)
         return nonce, self.run(call)
 
-    def settle(
-        self, nonce: str | None, groups: Mapping[str, Sequence[Mail]], *, in_task: bool = True
-    ) -> Settled:
+    def settle(self, nonce: str | None, groups: Mapping[str, Sequence[Mail]], *, in_task: bool = True) -> Settled:
         call = self.ledger.settle(list(groups.items()), nonce=nonce, account=self.account, in_task=in_task)
         return self.run(call)
 

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from postroom.ledger import SLACK, Claimed, Enqueued, OpenBatch, Settled, Stored, Swept
+from postroom.answers import Claimed, Enqueued, OpenBatch, Settled, Stored, Swept
+from postroom.ledger import SLACK
 from postroom.outcome import Outcome
 from postroom.settings import OWNER_LIFE, Settings
 

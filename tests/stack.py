@@ -8,9 +8,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
+from postroom.call import Call
 from postroom.connection import Connection
 from postroom.ids import chunk_id, mail_id
-from postroom.ledger import Call, Ledger
+from postroom.ledger import Ledger
 from postroom.settings import Settings
 from producers import Postroom
 from tests.servers import RedisServer, SandboxServer, Worker, running

@@ -7,8 +7,9 @@ import pytest
 
 from postroom.connection import Connection
 from postroom.ledger import Ledger
-from postroom.names import Lane, State
+from postroom.names import Lane, OnDoubt, State
 from postroom.settings import Settings
+from postroom.terms import Terms
 from postroom.wakeup import chord_size_key
 from tests.ledger_driver import DAY, DRAINS, HOUR, Driver, accepted
 
@@ -226,10 +227,7 @@ def test_the_clock_is_that_of_redis(redis_url: str, driver: Driver) -> None:
     call = Ledger(Settings()).enqueue(
         "single",
         b"payload",
-        lane=Lane.TRANSACTIONAL,
-        policy="resend",
-        expires_in=HOUR,
-        send_at=None,
+        Terms(Lane.TRANSACTIONAL, OnDoubt.RESEND, HOUR, None),
         key=None,
         fingerprint=None,
         drain=DRAINS["transactional"],

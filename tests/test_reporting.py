@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from postroom.ledger import BatchRecord
+from postroom.answers import BatchRecord
 from postroom.names import FINISHED, State
 from producers import AsyncPostroom, Batch
 from tests.mails import mail, mails

@@ -11,8 +11,9 @@ from contextlib import suppress
 
 from celery.utils.log import get_logger
 
+from postroom.answers import Swept
 from postroom.connection import Connection, Unreachable
-from postroom.ledger import Ledger, Swept
+from postroom.ledger import Ledger
 from worker.owner import Owner
 from worker.patience import Once
 from worker.reporting import publish_then

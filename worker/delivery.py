@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from celery.utils.log import get_logger
 
-from postroom.ledger import SLACK, Claimed, Ledger, Settled
+from postroom.answers import Claimed, Settled
+from postroom.ledger import SLACK, Ledger
 from postroom.outcome import Kind, Outcome
 from postroom.settings import Settings
 from worker.backoff import backoff_seconds

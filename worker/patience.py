@@ -7,8 +7,8 @@ from typing import Protocol, TypeVar
 
 from celery.utils.log import get_logger
 
+from postroom.call import Call
 from postroom.connection import Connection, Unreachable
-from postroom.ledger import Call
 
 T = TypeVar("T")
 

@@ -4,8 +4,9 @@ import threading
 from functools import cache
 from typing import Any
 
+from postroom.answers import Claimed
 from postroom.connection import Connection
-from postroom.ledger import Claimed, Ledger
+from postroom.ledger import Ledger
 from postroom.names import Lane
 from postroom.settings import Settings
 from worker.delivery import Delivery

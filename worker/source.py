@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from postroom import payload, wakeup
-from postroom.ledger import Call, Claimed, Ledger
+from postroom.answers import Claimed
+from postroom.call import Call
+from postroom.ledger import Ledger
 from postroom.names import Lane
 
 

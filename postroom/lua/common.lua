@@ -153,7 +153,7 @@ local function move(chunk, row, to)
   if FINISHED[to] and not FINISHED[from] then chunk.unfinished = chunk.unfinished - 1 end
   if FINISHED[from] and not FINISHED[to] then chunk.unfinished = chunk.unfinished + 1 end
   record_of(chunk, row).changed = true
-  chunk.dirty = true
+  chunk.dirty, chunk.moved = true, true
 end
 
 local function use_attempt(chunk, row)
@@ -368,7 +368,7 @@ local function close(chunk)
   end
   local is_finished = chunk.unfinished == 0
   if chunk.batch then announce_if_claimable(chunk) end
-  if is_finished and chunk.dirty then
+  if is_finished and chunk.moved then
     if not chunk.was_finished then finish_chunk(chunk) end
     release_payload(chunk)
     if chunk.batch and not chunk.was_finished then finish_batch(chunk.batch) end

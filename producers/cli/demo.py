@@ -21,7 +21,7 @@ from producers.cli.output import BAD, GOOD, QUIET, Output, Part
 from producers.cli.progress import display
 
 if TYPE_CHECKING:
-    from postroom.ledger import MailStatus
+    from postroom.answers import MailStatus
     from producers.cli.local.stack import Stack
 
 #: Seconds that the batch may take: many times what it does.

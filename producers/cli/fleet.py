@@ -11,7 +11,7 @@ from postroom.names import Lane
 from postroom.settings import OWNER_LIFE, Settings
 
 if TYPE_CHECKING:
-    from postroom.ledger import Call
+    from postroom.call import Call
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class Fleet:
 
     def command(self, *words: str, decode: Callable[[Any], T]) -> T:
         """Run a command that is not the ledger's, such as INFO."""
-        from postroom.ledger import Call  # noqa: PLC0415
+        from postroom.call import Call  # noqa: PLC0415
 
         return self.ask(Call(None, words, decode))
 

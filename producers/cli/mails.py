@@ -10,7 +10,7 @@ from producers.cli.failure import in_words
 from producers.cli.output import BAD, GOOD, QUIET, WARNING, Output, Part
 
 if TYPE_CHECKING:
-    from postroom.ledger import Failure, MailStatus
+    from postroom.answers import Failure, MailStatus
     from producers.results import Progress
 
 #: The most failures that are listed as text; `postroom report ID --json` has 1,000.

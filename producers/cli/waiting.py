@@ -17,7 +17,7 @@ from producers.cli.progress import Display
 from producers.client import Postroom
 
 if TYPE_CHECKING:
-    from postroom.ledger import MailStatus
+    from postroom.answers import MailStatus
     from producers.results import Progress
 
 T = TypeVar("T")

@@ -6,12 +6,13 @@ from typing import Any
 from postroom import ids
 from postroom.errors import Fault, InvalidMail
 from postroom.settings import Settings
+from postroom.terms import Terms
 from producers.cli.files.feed import faulty_row
 from producers.cli.files.rows import Row
 from producers.cli.interruption import Interruption
 from producers.cli.mails import faults_as_text
 from producers.cli.output import Output
-from producers.intake import Intake, Terms
+from producers.intake import Intake
 from producers.results import MOST_IN_JSON
 
 
