@@ -13,6 +13,10 @@ _decoder = msgspec.msgpack.Decoder(list[bytes | None])
 _local = threading.local()
 
 
+class DamagedPayload(ValueError):
+    """What Redis had is not what was stored."""
+
+
 def pack(bodies: Sequence[bytes | None]) -> bytes:
     """The bodies by row; None for a mail whose content is not kept any more."""
     if not hasattr(_local, "compressor"):
@@ -22,7 +26,10 @@ def pack(bodies: Sequence[bytes | None]) -> bytes:
 
 
 def unpack(payload: bytes) -> list[bytes | None]:
-    """Raises `zstandard.ZstdError` or `msgspec.DecodeError` for a payload that is damaged."""
+    """Raises `DamagedPayload`."""
     if not hasattr(_local, "decompressor"):
         _local.decompressor = zstandard.ZstdDecompressor()
-    return _decoder.decode(_local.decompressor.decompress(payload))
+    try:
+        return _decoder.decode(_local.decompressor.decompress(payload))
+    except (zstandard.ZstdError, msgspec.DecodeError) as error:
+        raise DamagedPayload(str(error)) from None

@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
+from celery.utils.log import get_logger
+
 from postroom import payload, wakeup
 from postroom.answers import Claimed
 from postroom.call import Call
 from postroom.ledger import Ledger
 from postroom.names import Lane
+
+logger = get_logger("postroom.worker")
 
 
 class Held(NamedTuple):
@@ -50,13 +54,8 @@ class Chunk:
 
     def hold(self, claimed: Claimed, fetch: Fetch) -> list[Held]:
         if self._bodies is None:
-            packed = fetch(self.id)
-            self._bodies = payload.unpack(packed) if packed is not None else []
-        return [
-            Held(chunk, place, attempt, self._bodies[place] if place < len(self._bodies) else None)
-            for chunk, mails in claimed.groups
-            for place, attempt in mails
-        ]
+            self._bodies = _unpacked(self.id, fetch(self.id))
+        return [mail for chunk, mails in claimed.groups for mail in _held(chunk, mails, self._bodies)]
 
     def give_back(self, ledger: Ledger, nonce: str) -> Call[int]:  # noqa: ARG002
         return ledger.wake_chunk(self.id)
@@ -82,13 +81,22 @@ class Singles:
         )
 
     def hold(self, claimed: Claimed, fetch: Fetch) -> list[Held]:  # noqa: ARG002
-        return list(self._held(claimed))
+        pairs = zip(claimed.groups, claimed.payloads, strict=True)
+        return [mail for (id, mails), packed in pairs for mail in _held(id, mails, _unpacked(id, packed))]
 
     def give_back(self, ledger: Ledger, nonce: str) -> Call[int]:
         return ledger.wake_lane(self.lane, id=nonce.replace("/", "."), drain=wakeup.drain_template(self.lane))
 
-    def _held(self, claimed: Claimed) -> Iterator[Held]:
-        for (chunk, mails), packed in zip(claimed.groups, claimed.payloads, strict=True):
-            bodies = payload.unpack(packed)
-            for place, attempt in mails:
-                yield Held(chunk, place, attempt, bodies[place])
+
+def _held(chunk: str, mails: list[tuple[int, int]], bodies: list[bytes | None]) -> Iterator[Held]:
+    for place, attempt in mails:
+        yield Held(chunk, place, attempt, bodies[place] if place < len(bodies) else None)
+
+
+def _unpacked(chunk: str, packed: bytes | None) -> list[bytes | None]:
+    """A chunk's bodies; none when the payload is gone, or damaged."""
+    try:
+        return payload.unpack(packed) if packed is not None else []
+    except payload.DamagedPayload:
+        logger.exception("The content of %s is damaged", chunk)
+        return []

@@ -16,5 +16,9 @@ def trim(chunk: str, ledger: Ledger, redis: Runs, *, give_up_at: float) -> None:
 
 
 def _kept(states: str, packed: bytes) -> bytes:
-    bodies = [None if state == "a" else body for state, body in zip(states, payload.unpack(packed), strict=True)]
+    try:
+        whole = payload.unpack(packed)
+    except payload.DamagedPayload:
+        return b""
+    bodies = [None if state == "a" else body for state, body in zip(states, whole, strict=True)]
     return payload.pack(bodies) if any(bodies) else b""
