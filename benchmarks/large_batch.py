@@ -69,9 +69,10 @@ def measure(count: int, directory: Path) -> dict[str, Any]:
     (directory / "redis").mkdir()
     with running(RedisServer(directory / "redis")) as redis, running(SandboxServer(directory)) as sandbox:
         environment = {"POSTROOM_REDIS_URL": redis.url, "POSTROOM_SENDGRID_URL": sandbox.url}
-        with running(Worker("worker", directory, [], environment)) as worker, Postroom(
-            Settings(redis_url=redis.url)
-        ) as postroom:
+        with (
+            running(Worker("worker", directory, [], environment)) as worker,
+            Postroom(Settings(redis_url=redis.url)) as postroom,
+        ):
             small = run_producer(SMALL, environment)
             postroom.wait(small["id"], timeout=120)
             redis_before, worker_before = cpu_seconds(redis.pid), cpu_seconds(worker.pid)
@@ -80,8 +81,8 @@ def measure(count: int, directory: Path) -> dict[str, Any]:
             report = postroom.wait(large["id"], timeout=3600)
             seconds = time.monotonic() - started
             redis_cpu, worker_cpu = cpu_seconds(redis.pid) - redis_before, cpu_seconds(worker.pid) - worker_before
-            prefix = large["id"] + "."
-            copies = Counter(id for entry in sandbox.accepted() for id in entry["postroom_ids"] if id.startswith(prefix))
+            accepted = (id for entry in sandbox.accepted() for id in entry["postroom_ids"])
+            copies = Counter(id for id in accepted if id.startswith(large["id"] + "."))
             with redis.client() as client:
                 stats = {name.decode(): int(value) for name, value in client.hgetall("postroom:stats").items()}
     return {

@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
+    NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -193,8 +194,8 @@ async def _exchange_async(connection: Any, call: Call[Any]) -> Any:
 
 
 def _translate(error: Exception, sent: bool) -> Exception:
-    if isinstance(error, AuthenticationError):
-        return ConfigurationError(f"Redis refused the login of POSTROOM_REDIS_URL: {error}")
+    if isinstance(error, (AuthenticationError, NoPermissionError)):
+        return ConfigurationError(f"Redis refuses the user of POSTROOM_REDIS_URL: {error}")
     if isinstance(error, OutOfMemoryError):
         return QueueFull(str(error))
     if isinstance(error, (BusyLoadingError, ReadOnlyError)) or str(error).startswith(NOT_NOW):

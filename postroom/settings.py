@@ -3,14 +3,15 @@
 import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
 from postroom.errors import ConfigurationError
 from postroom.names import Lane
 
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
-Days = Annotated[float, msgspec.Meta(gt=0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=366 * 86_400.0)]
+Days = Annotated[float, msgspec.Meta(gt=0, le=3_660.0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 #: A worker that has not been heard of for so long (seconds) is dead.
@@ -78,6 +79,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     producer_timeout: Seconds = 0.9
 
     def __post_init__(self) -> None:
+        _check_redis_url(self.redis_url)
+        if self.allow_domains is not None and not self.domains:
+            raise ValueError("POSTROOM_ALLOW_DOMAINS names no domain; unset it to allow all of them")
         least = self.request_deadline + OWNER_LIFE + 5
         if self.grace < least:
             raise ValueError(
@@ -130,10 +134,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The default of `expires_in` for this lane, in seconds."""
         return self.expires_transactional if lane is Lane.TRANSACTIONAL else self.expires_bulk
 
+    def __repr__(self) -> str:
+        """Without the password that the address of Redis may hold; keys hide themselves."""
+        shown = {name: getattr(self, name) for name in self.__struct_fields__}
+        parts = urlsplit(self.redis_url)
+        if parts.password:
+            shown["redis_url"] = self.redis_url.replace(f":{parts.password}@", ":…@")
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
     @property
     def domains(self) -> frozenset[str]:
         """`allow_domains` as a set, in lower case; empty when all are allowed."""
         return frozenset(name.strip().lower() for name in (self.allow_domains or "").split(",") if name.strip())
+
+
+def _check_redis_url(url: str) -> None:
+    parts = urlsplit(url)
+    database = parts.path.strip("/")
+    options = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    if (
+        parts.scheme not in ("redis", "rediss")
+        or not parts.hostname
+        or not (database.isdigit() or not database)
+        or not all(name.startswith("ssl_") for name in options)
+    ):
+        raise ValueError("POSTROOM_REDIS_URL must be like redis://user:password@host:6379/0, or rediss:// for TLS")
 
 
 def variable_of(name: str) -> str:

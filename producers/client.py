@@ -27,8 +27,8 @@ NO_MAILS: Iterator[MailLike] = iter(())
 class Postroom:
     """Hands mail over to be sent in the background.
 
-    `settings` defaults to what the environment says. Any call may raise `QueueUnavailable` when Redis does not answer
-    within about a second (`POSTROOM_PRODUCER_TIMEOUT`).
+    `settings` defaults to what the environment says (Celery's own settings are read from there in any case). Any call
+    may raise `QueueUnavailable` when Redis does not answer within about a second (`POSTROOM_PRODUCER_TIMEOUT`).
     """
 
     def __init__(self, settings: Settings | None = None) -> None:

@@ -103,7 +103,7 @@ class Operations:
             key=hashed(key),
             fingerprint=fingerprint(b"batch", terms) if key is not None else None,
             wake_up=wakeup.deliver_template(terms.lane, id),
-            then=dumps(then) if then is not None else None,
+            then=_serialized(then),
         )
         opened = yield from _ask(call, id)
         if opened.what == "conflict":
@@ -120,6 +120,8 @@ class Operations:
         stored = yield from _ask(call, batch)
         if stored.what == "full":
             raise QueueFull(FULL)
+        if stored.what == "gone":
+            raise UnknownId(batch)  # dropped: nothing was added to it for a day
         if stored.what != "stored":
             raise KeyConflict(batch)  # another producer is at work under the same key
 
@@ -237,6 +239,14 @@ class _Storing:
         chunk.running = self._running.hex()
         self._chunk = _Chunk(self.row)
         return chunk
+
+
+def _serialized(then: Signature | None) -> str | None:
+    if then is None:
+        return None
+    if then.subtask_type is not None:
+        raise ValueError("then must be the signature of one task; let that task start a chain, group or chord")
+    return str(dumps(then))
 
 
 def _ask(call: Any, id: str, *, enqueues: bool = False) -> Operation[Any]:

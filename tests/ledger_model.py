@@ -21,9 +21,17 @@ CLAIMABLE = {QUEUED, ALONE}
 IS_QUEUED = {QUEUED, ALONE, WAITING}
 FINISHED = {ACCEPTED, REJECTED, EXHAUSTED, EXPIRED, CANCELLED, UNRESOLVED}
 NAMES = {
-    **{QUEUED: "queued", WAITING: "queued", ALONE: "queued", SENDING: "sending", IN_DOUBT: "in_doubt"},
-    **{ACCEPTED: "accepted", REJECTED: "rejected", EXHAUSTED: "exhausted"},
-    **{EXPIRED: "expired", CANCELLED: "cancelled", UNRESOLVED: "unresolved"},
+    QUEUED: "queued",
+    WAITING: "queued",
+    ALONE: "queued",
+    SENDING: "sending",
+    IN_DOUBT: "in_doubt",
+    ACCEPTED: "accepted",
+    REJECTED: "rejected",
+    EXHAUSTED: "exhausted",
+    EXPIRED: "expired",
+    CANCELLED: "cancelled",
+    UNRESOLVED: "unresolved",
 }
 
 SECOND, HOUR, DAY = 1000, 3_600_000, 86_400_000
@@ -494,10 +502,11 @@ class Model:
             if not window.groups:
                 del self.windows[window.nonce]
 
-    def _judge_account(
+    def _judge_account(  # noqa: C901  # one branch for each thing that outcomes can say
         self, account: Account, heard: list[tuple[Outcome, int]], window: Window | None
     ) -> str | None:
-        """What outcomes say of the account. Returns why it is paused from now on."""
+        """What outcomes say of the account. Returns why it is paused from now on, where they say so."""
+        paused = None
         kinds = Counter(str(outcome.kind) for outcome, _ in heard)
         reasons = {str(outcome.kind): outcome.reason or "" for outcome, _ in heard}
         is_probe = window is not None and window.is_probe
@@ -507,10 +516,10 @@ class Model:
         if kinds["limited"]:
             asked = max(delay for outcome, delay in heard if outcome.kind == "limited")
             if asked or may_judge:
-                self._pause(account, "limited", "http_429", asked or None)
+                paused = self._pause(account, "limited", "http_429", asked or None)
         elif kinds["refused"]:
             if may_judge:
-                self._pause(account, "refused", reasons["refused"])
+                paused = self._pause(account, "refused", reasons["refused"])
         elif is_well:
             if may_judge:
                 account.__init__()  # type: ignore[misc]
@@ -518,16 +527,17 @@ class Model:
             account.failures += failures
             last = [outcome.reason or "" for outcome, _ in heard if outcome.kind in ("unsent", "unavailable")][-1]
             if is_probe or (account.failures >= IN_A_ROW and not account.is_paused(self.now)):
-                self._pause(account, "outage", last)
+                paused = self._pause(account, "outage", last)
         elif kinds["doubt"] and is_probe and account.kind:
-            self._pause(account, account.kind, reasons["doubt"])
+            paused = self._pause(account, account.kind, reasons["doubt"])
         if window and is_probe and not is_well and account.probe == window.nonce:
             account.probe, account.probe_until = None, 0
-        return "http_429" if kinds["limited"] else reasons.get("refused")
+        return paused
 
-    def _pause(self, account: Account, kind: str, reason: str, asked: int | None = None) -> None:
+    def _pause(self, account: Account, kind: str, reason: str, asked: int | None = None) -> str:
         self.stats["pauses"] += account.kind is None
         account.pause(self.now, kind, reason, asked)
+        return reason
 
     def leave(self, owner: str) -> int:
         return int(self.owners.pop(owner, None) is not None)

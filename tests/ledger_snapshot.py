@@ -92,10 +92,13 @@ class Snapshot:
         for id in self.names(kind):
             if not id.endswith(":chunks"):
                 values = self._values[f"{kind}:{id}"]
-                yield id, {
-                    name.decode(): value.decode(errors="replace")
-                    for name, value in zip(values[::2], values[1::2], strict=True)
-                }
+                yield (
+                    id,
+                    {
+                        name.decode(): value.decode(errors="replace")
+                        for name, value in zip(values[::2], values[1::2], strict=True)
+                    },
+                )
 
     def _windows(self) -> Iterator[tuple[str, tuple[dict[str, list[int]], bool, int]]]:
         """By nonce: the rows of each chunk, whether it is a probe, and until when it lives."""

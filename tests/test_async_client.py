@@ -185,7 +185,7 @@ async def test_the_event_loop_is_never_held_for_10_ms(redis_url: str) -> None:
             batch = await postroom.enqueue_batch(bodies)
         assert (await batch.progress()).total == 20_000
     late, busy = max(hold.late for hold in holds), max(hold.busy for hold in holds)
-    print(f"20,000 mails: the event loop was {late * 1000:.1f} ms late at most, {busy * 1000:.1f} ms busy")  # noqa: T201
+    print(f"20,000 mails: the event loop was {late * 1000:.1f} ms late at most, {busy * 1000:.1f} ms busy")
     assert len(holds) > 100
     assert busy < 0.01
     assert late < 0.1

@@ -1,26 +1,35 @@
 """The ledger against its model: whatever happens, in whatever order, both say the same.
 
-Two runs: `ci` is the same each time and takes about a minute; HYPOTHESIS_PROFILE=deep in the environment makes it a
-long random one.
+There are two profiles. `ci` takes the same steps each time, for about a minute; `HYPOTHESIS_PROFILE=deep` in the
+environment takes others each time, for about half an hour.
 """
 
 import os
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
+from postroom.script import SCRIPTS
 from tests.ledger_protocol import run
 from tests.servers import RedisServer
 
-settings.register_profile(
-    "ledger", deadline=None, suppress_health_check=list(HealthCheck), print_blob=False, report_multiple_bugs=False
-)
-COMMON = settings.get_profile("ledger")
-PROFILES = {
-    "ci": settings(COMMON, max_examples=200, stateful_step_count=40, derandomize=True, database=None),
-    "deep": settings(COMMON, max_examples=5_000, stateful_step_count=80),
-}
+COMMON = settings(deadline=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False)
+CI = settings(COMMON, max_examples=200, stateful_step_count=50, derandomize=True, database=None)
+PROFILES = {"ci": CI, "deep": settings(COMMON, max_examples=5_000, stateful_step_count=80)}
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
+
+#: Faults in the scripts: what each of them is, the right text, and the wrong one.
+FAULTS = [
+    ("finished mails are claimed", "if chunk and is_claimable(state_of(chunk, 0)) then", "if chunk then"),
+    (
+        "mails are counted twice",
+        "redis.call('HINCRBY', key, name, change)",
+        "redis.call('HINCRBY', key, name, 2 * change)",
+    ),
+    ("a mail is sent three times", "or note.doubts > 1 then", "or note.doubts > 2 then"),
+    ("a window is taken from its owner", "elseif mine and state == SENDING then", "elseif state == SENDING then"),
+    ("given back, never sent again", "redis.call('ZADD', index, 'NX', now, chunk.id)", "redis.call('PING')"),
+]
 
 
 @pytest.fixture
@@ -33,3 +42,11 @@ def quick_redis(own_redis_server: RedisServer) -> str:
 @pytest.mark.timeout(0 if PROFILE == "deep" else 300)
 def test_the_ledger_keeps_its_protocol(quick_redis: str) -> None:
     run(quick_redis, PROFILES[PROFILE])
+
+
+@pytest.mark.parametrize(("right", "wrong"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])
+def test_a_fault_in_the_ledger_would_be_found(quick_redis: str, right: str, wrong: str) -> None:
+    assert any(right in script.text for script in SCRIPTS.values())
+
+    with pytest.raises(AssertionError):
+        run(quick_redis, settings(CI, phases=[Phase.generate]), edit=lambda _, text: text.replace(right, wrong))

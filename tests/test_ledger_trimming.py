@@ -74,6 +74,16 @@ def test_a_chunk_that_has_changed_meanwhile_is_not_trimmed(driver: Driver) -> No
     assert driver.run(driver.ledger.trim(f"{batch}.0", "ar", b"trimmed"))
 
 
+def test_a_window_that_ends_later_calls_for_no_trimming(driver: Driver) -> None:
+    batch = driver.batch(2)
+    driver.attempt(f"{batch}.0", REJECTED, limit=1)
+    nonce, claimed = driver.claim(f"{batch}.0")
+    driver.evidence(f"{batch}.0.1")
+    driver.run(driver.ledger.trim(f"{batch}.0", "ra", b"trimmed"))
+
+    assert driver.settle_all(nonce, claimed, TIMEOUT).trims == []
+
+
 def test_a_caretaker_is_told_of_what_nobody_has_trimmed(driver: Driver) -> None:
     batch = driver.batch(1)
     driver.attempt(f"{batch}.0", REJECTED)

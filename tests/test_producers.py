@@ -399,7 +399,7 @@ def test_a_generator_of_any_length_takes_no_more_memory(redis_url: str) -> None:
             output, _ = running.communicate(timeout=60)
         assert running.returncode == 0
         sizes.append(int(output))
-    print(f"resident after 1,000 and 50,000 mails: {sizes[0] / 1e6:.0f} and {sizes[1] / 1e6:.0f} MB")  # noqa: T201
+    print(f"resident after 1,000 and 50,000 mails: {sizes[0] / 1e6:.0f} and {sizes[1] / 1e6:.0f} MB")
     assert sizes[1] - sizes[0] < 60e6
 
 

@@ -6,8 +6,9 @@ event loop it would not run while that reconnects, and would hold up its message
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 
 from celery.utils.log import get_logger
 
@@ -78,6 +79,15 @@ class Caretaker(threading.Thread):
         for owner in swept.dead:
             logger.warning("Worker %s is dead; its mails on the wire are in doubt", owner)
         for chunk in swept.trims:
-            trim(chunk, self._ledger, self._redis, give_up_at=0.0)
+            self._try(chunk, partial(trim, chunk, self._ledger, self._redis, give_up_at=0.0))
         for batch, then in swept.thens:
-            publish_then(batch, then, self._ledger, self._redis)
+            self._try(batch, partial(publish_then, batch, then, self._ledger, self._redis))
+
+    def _try(self, id: str, work: Callable[[], None]) -> None:
+        """What fails for one must not hold up the others; it comes again with a later sweep."""
+        try:
+            work()
+        except Unreachable:
+            raise
+        except Exception:
+            logger.exception("What follows a sweep failed for %s", id)

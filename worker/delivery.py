@@ -27,6 +27,8 @@ logger = get_logger("postroom.worker")
 SETTLE_WITHIN = 0.1
 #: A paused task asks again at least this often (seconds).
 ASK_WITHIN = 1.0
+#: So long (seconds) a task keeps its thread; then it gives back what is left, and an urgent lane gets its turn.
+TURN = 1.0
 
 CONTENT_GONE = Outcome(Kind.REJECTED, reason="content_gone")
 
@@ -74,10 +76,15 @@ class Delivery:
         self._stopping = stopping
         self._clock = clock
         self._account = settings.account(source.lane)
+        self._detail = ""
 
     def run(self) -> Claimed:
-        """Send until nothing is waiting. Returns the last claim's answer: its verdict says why it was the last."""
-        while not self._stopping.is_set():
+        """Send until nothing is waiting, or the turn is over.
+
+        Returns the last claim's answer, whose verdict says why it was the last; "given_back" if there is more to do.
+        """
+        turn_ends = self._clock() + TURN
+        while not self._stopping.is_set() and self._clock() < turn_ends:
             window = self._claim()
             if window.claimed.verdict == "claimed":
                 self._send(window)
@@ -85,11 +92,11 @@ class Delivery:
                 self._stopping.wait(min(ASK_WITHIN, window.claimed.wait / 1000))
             else:
                 return window.claimed
-        self._redis.run(self._source.give_back(self._ledger, next(self._owner.nonces)), give_up_at=self._clock())
-        return Claimed("stopping")
+        self._redis.run(self._source.give_back(self._ledger, self._owner.nonce()), give_up_at=self._clock())
+        return Claimed("given_back")
 
     def _claim(self) -> Window:
-        nonce = next(self._owner.nonces)
+        nonce = self._owner.nonce()
         start_by = self._clock() + SLACK
         call = self._source.claim(
             self._ledger, owner=self._owner.name, nonce=nonce, limit=self._settings.window, account=self._account
@@ -120,6 +127,7 @@ class Delivery:
             yield [self._attempt(mail, reply) for mail, reply in replies]
 
     def _attempt(self, mail: Held, reply: Reply) -> Attempt:
+        self._detail = reply.detail or self._detail
         sandbox_mode = reply.status == 200 and asks_for_sandbox(mail.body or b"")
         outcome = classify(reply, sandbox_mode=sandbox_mode, now=time.time())
         delay = backoff_seconds(mail.attempt, base=self._settings.backoff_base, cap=self._settings.backoff_cap)
@@ -138,7 +146,7 @@ class Delivery:
         for chunk in settled.trims:
             trim(chunk, self._ledger, self._redis, give_up_at=self._clock())
         if settled.paused:
-            logger.error("SendGrid has paused the account %s: %s", self._account, settled.paused)
+            logger.error("Account %s is paused: %s %s", self._account, settled.paused, self._detail)
 
     def _payload(self, chunk: str) -> bytes | None:
         return self._redis.run(self._ledger.payload(chunk), give_up_at=self._clock())

@@ -4,16 +4,19 @@ import itertools
 import os
 import secrets
 import socket
-from collections.abc import Iterator
 from functools import cache
 
 
 class Owner:
-    """`name` is `host-pid-random`; `nonces` are unique, and each names its owner."""
+    """`name` is `host-pid-random`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.nonces: Iterator[str] = (f"{name}/{number}" for number in itertools.count(1))
+        self._numbers = itertools.count(1)
+
+    def nonce(self) -> str:
+        """A new one with each call, which names its owner. Threads may share it: `next` of a `count` is atomic."""
+        return f"{self.name}/{next(self._numbers)}"
 
     def __repr__(self) -> str:
         return f"Owner({self.name!r})"

@@ -9,6 +9,7 @@ from celery.utils.log import get_logger
 
 from postroom.call import Call
 from postroom.connection import Connection, Unreachable
+from postroom.errors import ConfigurationError
 
 T = TypeVar("T")
 
@@ -38,7 +39,8 @@ class Once:
 class Patient:
     """Runs calls until Redis has answered. Only for calls that may be repeated.
 
-    Raises `Unreachable` only while stopping, once `give_up_at` (monotonic seconds) has passed.
+    A Redis that refuses the login is waited for, too: a password may be about to change. Raises `Unreachable` or
+    `ConfigurationError` only while stopping, once `give_up_at` (monotonic seconds) has passed.
     """
 
     def __init__(
@@ -53,10 +55,10 @@ class Patient:
         while True:
             try:
                 return self._connection.run(call)
-            except Unreachable as error:
+            except (Unreachable, ConfigurationError) as error:
                 if self._stopping.is_set() and self._clock() >= give_up_at:
                     raise
                 if not told:
-                    logger.warning("Redis does not answer (%s); waiting for it", error.detail)
+                    logger.warning("Redis does not answer (%s); waiting for it", error)
                     told = True
             time.sleep(PAUSE)

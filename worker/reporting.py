@@ -36,6 +36,8 @@ def publish_then(batch: str, then: str, ledger: Ledger, redis: Runs) -> None:
     """Publish the signature with the batch's id as its first argument; a caretaker does it again if this fails."""
     signature = Signature.from_dict(loads(then), app=app)
     name = signature.options.pop("queue", None) or DEFAULT_QUEUE
+    for other in ("exchange", "routing_key"):
+        signature.options.pop(other, None)
     # The default exchange leads to the queue of that name, whether or not this app knows it.
     signature.apply_async(args=(batch,), queue=Queue(name, exchange="", routing_key=name), retry=False)
     redis.run(ledger.then_published(batch), give_up_at=0.0)

@@ -32,7 +32,7 @@ local function end_probe(account, nonce)
 end
 
 -- `asked` is how long SendGrid asked to wait, or nil.
-local function pause(account, kind, reason, asked)
+local function pause_account(account, kind, reason, asked)
   local interval = FIRST_PAUSE
   if account.kind then
     interval = math.min(LONGEST_PAUSE, math.max(FIRST_PAUSE, account.interval * (asked and 1 or 2)))
@@ -40,6 +40,7 @@ local function pause(account, kind, reason, asked)
   local until_ms = math.max(account.until_ms, now + (asked or interval))
   redis.call('HSET', ACCOUNT .. account.name, 'kind', kind, 'until', until_ms, 'interval', interval, 'reason', reason)
   if not account.kind then count('pauses') end
+  return reason
 end
 
 local function resume(account) redis.call('DEL', ACCOUNT .. account.name) end
@@ -49,24 +50,30 @@ local function is_paused(account)
 end
 
 -- What the outcomes of one settle say of the account; `said` has counts of kinds and the last reason of each.
+-- Returns why the account is paused from now on, where they say so.
 local function judge_account(account, said, window)
+  local paused
+  local function pause(...)
+    paused = pause_account(account, ...)
+  end
   local is_probe = window and window.probe
   if said.limited then
     -- All that were on their way come back with a 429; without a time, they are one reason to wait, not many.
     if said.limited_wait or is_probe or not is_paused(account) then
-      pause(account, 'limited', 'http_429', said.limited_wait)
+      pause('limited', 'http_429', said.limited_wait)
     end
   elseif said.refused then
-    if is_probe or not is_paused(account) then pause(account, 'refused', said.refused) end
+    if is_probe or not is_paused(account) then pause('refused', said.refused) end
   elseif said.well then
     if is_probe or not is_paused(account) then resume(account) end
   elseif said.failures > 0 then
     local failures = redis.call('HINCRBY', ACCOUNT .. account.name, 'failures', said.failures)
     if is_probe or (failures >= IN_A_ROW and not is_paused(account)) then
-      pause(account, 'outage', said.failure)
+      pause('outage', said.failure)
     end
   elseif said.doubt and is_probe and account.kind then
-    pause(account, account.kind, said.doubt)
+    pause(account.kind, said.doubt)
   end
   if is_probe and not said.well then end_probe(account, window.nonce) end
+  return paused
 end

@@ -134,7 +134,7 @@ for _, group in ipairs(args.groups) do
   end
 end
 local account = read_account(args.account)
-judge_account(account, said, window)
+local paused = judge_account(account, said, window)
 shrink_window()
 close_all()
-return cmsgpack.pack({ trims = trims, stale = stale, paused = said.limited and 'http_429' or said.refused })
+return cmsgpack.pack({ trims = trims, stale = stale, paused = paused })

@@ -19,4 +19,5 @@ if batch[4] ~= '0' then redis.call('HSET', CHUNK .. id, 'send_at', batch[4]) end
 redis.call('SET', PAYLOAD .. id, ARGV[3])
 redis.call('RPUSH', chunks_of(args.batch), args.first_row)
 redis.call('HSET', key, 'total', total + args.rows, 'running', args.running)
+redis.call('ZADD', UNSEALED, 'XX', now, args.batch)
 return { 'stored', total + args.rows }

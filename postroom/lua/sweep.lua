@@ -5,6 +5,7 @@
 
 local MOST = 200         -- of each kind in one step
 local WINDOWS_MOST = 20  -- windows judged in one step, up to 500 mails each
+local CHUNKS_MOST = 20   -- expired in one step, up to 500 mails each
 local PAGES_MOST = 2     -- of wake-ups, one a batch, pushed in one step
 local EACH = 900         -- milliseconds between sweeps, fleet-wide
 local GAP = 2000         -- after a longer one (Redis was away) nobody is judged for one full life
@@ -86,7 +87,7 @@ local function end_doubts()
 end
 
 local function expire()
-  for _, id in ipairs(due_of(DEADLINES, now)) do
+  for _, id in ipairs(due_of(DEADLINES, now, CHUNKS_MOST)) do
     local chunk = open(id)
     if chunk then expire_queued(chunk) end
     if chunk and chunk.unfinished > 0 then
