@@ -1,148 +1,140 @@
-"""Exploration: all states that a scene can come to, breadth first, so that what is found wrong is found by the shortest
-way.
-"""
+"""Exploration: all states that a scene can come to, breadth first, so that what breaks is found by the shortest way."""
 
 from array import array
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.protocol.ledger import Mail
 from tests.protocol.promise import CHECKS, SENTENCES
 from tests.protocol.rules import ALL, Rules
 from tests.protocol.scenes import Scene
-from tests.protocol.world import State, Step, World
+from tests.protocol.steps import Step, steps
+from tests.protocol.story import Told, tell
+from tests.protocol.world import State, World
 
 
 @dataclass(frozen=True)
 class Explored:
-    """`broken`: which promise; `trace`: a line a step that leads there."""
+    """`broken`: which promise; `way`: the shortest way there, and `story`: the same, a line a step. `happened`: the
+    steps that there were anywhere, and `mail_states`, the states that mails came to.
+    """
 
-    scene: Scene
     states: int
     transitions: int
-    broken: str | None = None
-    trace: tuple[str, ...] = ()
+    happened: frozenset[str]
+    mail_states: frozenset[str]
+    broken: str | None
+    way: tuple[Step, ...]
+    story: tuple[str, ...]
 
     def __str__(self) -> str:
         if self.broken is None:
-            return f"{self.states} states, {self.transitions} steps between them, and the promise holds"
-        return "\n".join((f"Broken after {len(self.trace)} steps: {SENTENCES[self.broken]}.", *self.trace))
+            return f"{self.states:,} states, {self.transitions:,} steps between them: the promise holds"
+        return "\n".join((f"This does not hold: {SENTENCES[self.broken]}.", *self.story))
+
+
+def explore(scene: Scene, rules: Rules = ALL, only: Iterable[str] = SENTENCES) -> Explored:
+    """All of a scene, until something breaks. `only`: the promises that are looked at."""
+    return Search(scene, rules, frozenset(only)).run()
 
 
 class Search:
     """One exploration under way. States are numbered as they are found."""
 
-    def __init__(self, scene: Scene, rules: Rules, only: Iterable[str]) -> None:
-        self.scene, self.rules, self.only = scene, rules, frozenset(only)
-        self.checks = {name: check for name, check in CHECKS.items() if name in self.only}
+    def __init__(self, scene: Scene, rules: Rules, only: frozenset[str]) -> None:
+        self.scene, self.rules, self.only = scene, rules, only
+        self.checks = [(name, check) for name, check in CHECKS.items() if name in only]
         self.states: list[State] = []
         self.numbers: dict[State, int] = {}
-        #: How each was found: from which state, by which step, and in which order it has the workers then.
+        #: How each was found: from which, by which step, and in which order it has the workers.
         self.found: list[tuple[int, Step | None, Sequence[int]]] = []
-        self.transitions = 0
-        #: The fleet's own steps, from and to.
+        #: From where to where the fleet goes by itself, and where it has done its work.
         self.own_from, self.own_to = array("L"), array("L")
-        self.goals: list[int] = []
+        self.done: list[int] = []
+        self.transitions = 0
+        self.happened: set[str] = set()
+        #: The promise that does not hold, and in which state.
+        self.broken: tuple[str, int] | None = None
 
     def run(self) -> Explored:
-        number, broken = self.look(World(self.scene, self.rules), (-1, None))
-        for state in self.states:
-            if broken:
+        self.arrive(World(self.scene, self.rules), -1, None)
+        for number, state in enumerate(self.states):  # which grows meanwhile
+            self.leave(number, state)
+            if self.broken:
                 break
-            number, broken = self.go_on(self.numbers[state], state)
-        if not broken and "loss" in self.only:
-            lost = self.lost()
-            if lost is not None:
-                number, broken = lost, "loss"
-        trace = self.trace(number) if broken else ()
-        return Explored(self.scene, len(self.states), self.transitions, broken or None, trace)
+        if not self.broken and "loss" in self.only:
+            self.look_for_loss()
+        broken, number = self.broken or (None, 0)
+        way = list(self.way(number))
+        return Explored(
+            len(self.states),
+            self.transitions,
+            frozenset(self.happened),
+            frozenset(mail[0] for (mails, *_), *_ in self.states for mail in mails),
+            broken,
+            tuple(told.step for told in way),
+            tuple(tell(way, self.scene.workers)),
+        )
 
-    def go_on(self, number: int, state: State) -> tuple[int, str]:
-        for step in World.thaw(self.scene, self.rules, state).steps():
-            self.transitions += 1
-            world = World.thaw(self.scene, self.rules, state)
+    def leave(self, number: int, state: State) -> None:
+        """Try all that may happen next."""
+        for step in steps(self.thaw(state)):
+            world = self.thaw(state)
             getattr(world, step.does)(*step.args)
-            to, broken = self.look(world, (number, step))
-            if broken:
-                return to, broken
+            self.transitions += 1
+            self.happened.add(step.does)
+            to = self.arrive(world, number, step)
             if step.own:
                 self.own_from.append(number)
                 self.own_to.append(to)
-        return number, ""
+            if self.broken:
+                return
 
-    def look(self, world: World, how: tuple[int, Step | None]) -> tuple[int, str]:
-        """The number of a state, and what is wrong with it, if it is new."""
+    def arrive(self, world: World, number: int, step: Step | None) -> int:
+        """The number of this state; if it is new, the promise is checked."""
         state, order = world.freeze()
-        number = self.numbers.setdefault(state, len(self.states))
-        if number < len(self.states) and not world.wrong:
-            return number, ""
-        self.states.append(state)
-        self.found.append((*how, order))
-        if world.is_done():
-            self.goals.append(number)
-        return len(self.states) - 1, self.wrong(world)
+        to = self.numbers.setdefault(state, len(self.states))
+        if to == len(self.states) or world.wrong in self.only:
+            to = len(self.states)
+            self.states.append(state)
+            self.found.append((number, step, order))
+            if world.is_done():
+                self.done.append(to)
+            self.check(world, to)
+        return to
 
-    def wrong(self, world: World) -> str:
+    def check(self, world: World, number: int) -> None:
         if world.wrong in self.only:
-            return world.wrong
-        return next((name for name, check in self.checks.items() if not check(world)), "")
+            self.broken = world.wrong, number
+        else:
+            broken = next((name for name, check in self.checks if not check(world)), None)
+            self.broken = broken and (broken, number)
 
-    def lost(self) -> int | None:
-        """The first state from which the fleet's own steps do not lead to the end."""
-        reached = bytearray(len(self.states))
+    def look_for_loss(self) -> None:
+        """The first state from which the fleet by itself does not come to the end of its work."""
         back: list[list[int]] = [[] for _ in self.states]
         for start, end in zip(self.own_from, self.own_to, strict=True):
             back[end].append(start)
-        waiting = deque(self.goals)
+        can_end = bytearray(len(self.states))
+        waiting = self.done
         while waiting:
             number = waiting.pop()
-            if not reached[number]:
-                reached[number] = True
-                waiting.extend(back[number])
-        lost = reached.find(0)
-        return None if lost < 0 else lost
+            if not can_end[number]:
+                can_end[number] = True
+                waiting += back[number]
+        lost = can_end.find(0)
+        if lost >= 0:
+            self.broken = "loss", lost
 
-    def trace(self, number: int) -> tuple[str, ...]:
-        way = []
+    def way(self, number: int) -> Iterator[Told]:
+        """The steps from the beginning to a state."""
+        numbers = []
         while number > 0:
-            way.append(number)
+            numbers.append(number)
             number = self.found[number][0]
-        return tuple(self.lines(reversed(way)))
-
-    def lines(self, way: Iterable[int]) -> Iterable[str]:
-        names = ["ann", "bob", "eve", "joe", "kim", "lea", "max", "ned", "pia", "roy"]
-        _, _, order = self.found[0]
-        for place, number in enumerate(way, start=1):
-            _, step, order = self.found[number]
+        for each in reversed(numbers):
+            _, step, order = self.found[each]
             assert step is not None
-            said = _sentence(step, names)
-            if step.does == "kill":
-                assert isinstance(step.args[0], int)
-                names[step.args[0]] = names.pop(self.scene.workers)
-            names = [*(names[each] for each in order), *names[self.scene.workers :]]
-            yield f"{place:3}. {said:60} {self.view(number)}"
+            yield Told(step, order, self.thaw(self.states[each]))
 
-    def view(self, number: int) -> str:
-        world = World.thaw(self.scene, self.rules, self.states[number])
-        mails = zip(world.ledger.mails, world.copies, strict=True)
-        return "; ".join(f"mail {row}: {_told_of(mail, copies)}" for row, (mail, copies) in enumerate(mails))
-
-
-def _told_of(mail: Mail, copies: int) -> str:
-    return f"{STATES[mail.state]}, {copies} sent"
-
-
-STATES = {
-    **{"q": "queued", "w": "waiting", "o": "queued alone", "s": "sending", "d": "in doubt", "a": "accepted"},
-    **{"r": "rejected", "x": "exhausted", "e": "expired", "c": "cancelled", "u": "unresolved"},
-}
-
-
-def _sentence(step: Step, names: Sequence[str]) -> str:
-    return f"{step.does} {step.args} {names[step.args[0]] if step.args and isinstance(step.args[0], int) else ''}"
-
-
-def explore(scene: Scene, rules: Rules = ALL, only: Iterable[str] = SENTENCES) -> Explored:
-    """All of a scene. `only`: the promises that are looked at."""
-    return Search(scene, rules, only).run()
+    def thaw(self, state: State) -> World:
+        return World.thaw(self.scene, self.rules, state)

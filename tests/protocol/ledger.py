@@ -4,7 +4,7 @@ The mails are the rows of one chunk of a batch, or singles of one lane. A window
 that holds it; `NOBODY` is the nonce of a window or doubt of which no worker will speak again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -70,13 +70,13 @@ _fields_of = attrgetter("state", "is_listed", "attempts", "doubts", "died", "rea
 
 class Ledger:
     """`live`: windows at work on the chunk. `wake_ups`: how many wait in the lane's queue; `announced`: whether the
-    ledger thinks that one does. `report`: the counts that were recorded.
+    ledger takes one to wait there. `report`: the counts that were recorded, and `reports`, how often.
     """
 
     __slots__ = (
-        "announced", "changed_since", "counts", "expired", "extra_copies", "final", "live", "mails", "report",
-        "reports", "rules", "scene", "wake", "wake_ups", "windows",
-    )  # fmt: skip
+        *("announced", "changed_since", "counts", "expired", "extra_copies", "final", "live", "mails", "report"),
+        *("reports", "rules", "scene", "wake", "wake_ups", "windows"),
+    )
 
     def __init__(self, scene: Scene, rules: Rules) -> None:
         self.scene, self.rules = scene, rules
@@ -84,35 +84,61 @@ class Ledger:
         self.windows: list[Window] = []
         self.live = 0
         self.announced, self.wake_ups, self.wake = scene.wake_ups, int(scene.wake_ups), False
-        self.counts = [scene.mails, *[0] * 8]
-        self.final, self.reports, self.changed_since = False, 0, False
+        self.counts = [scene.mails, *[0] * (len(NAMES) - 1)]
         self.report: tuple[int, ...] | None = None
+        self.final, self.reports, self.changed_since = False, 0, False
         self.extra_copies = 0
         self.expired = False
 
     def freeze(self) -> tuple[object, ...]:
+        self.windows.sort()
         return (
-            *(tuple(sorted(self.windows)), self.live, self.announced, self.wake_ups, tuple(self.counts), self.final),
+            tuple([mail.freeze() for mail in self.mails]),
+            *(tuple(self.windows), self.live, self.announced, self.wake_ups, tuple(self.counts), self.final),
             *(self.report, self.reports, self.changed_since, self.extra_copies, self.expired),
         )
 
     @classmethod
-    def thaw(cls, scene: Scene, rules: Rules, mails: Iterable[Any], frozen: Any) -> "Ledger":
+    def thaw(cls, scene: Scene, rules: Rules, frozen: Any) -> "Ledger":
         ledger = cls.__new__(cls)
         ledger.scene, ledger.rules, ledger.wake = scene, rules, False
-        ledger.mails = [Mail(*mail) for mail in mails]
-        windows, ledger.live, ledger.announced, ledger.wake_ups, counts, ledger.final, *rest = frozen
+        mails, windows, ledger.live, ledger.announced, ledger.wake_ups, counts, ledger.final, *rest = frozen
         ledger.report, ledger.reports, ledger.changed_since, ledger.extra_copies, ledger.expired = rest
+        ledger.mails = [Mail(*mail) for mail in mails]
         ledger.windows, ledger.counts = list(windows), list(counts)
         return ledger
+
+    def rename(self, names: Sequence[int]) -> None:
+        """Give each nonce another number. `names[NOBODY]` is NOBODY."""
+        for mail in self.mails:
+            mail.nonce = names[mail.nonce]
+        self.windows = [window._replace(nonce=names[window.nonce]) for window in self.windows]
+
+    def bury(self, nonce: int) -> None:
+        """The owner of this window is killed."""
+        self.windows = [window._replace(is_dead=True) if window.nonce == nonce else window for window in self.windows]
+
+    # What befalls it.
+
+    def take_wake_up(self) -> None:
+        self.wake_ups -= 1
+
+    def double_wake_up(self) -> None:
+        self.wake_ups += 1
+
+    def pass_deadline(self) -> None:
+        self.expired = True
 
     # common.lua
 
     def is_finished(self) -> bool:
         return all(mail.state in FINISHED for mail in self.mails)
 
+    def is_claimable(self, mail: Mail) -> bool:
+        return mail.state in CLAIMABLE or (mail.state == SENDING and not self.rules.claim_takes_queued)
+
     def has_claimable(self) -> bool:
-        return any(mail.state in CLAIMABLE for mail in self.mails)
+        return any(self.is_claimable(mail) for mail in self.mails)
 
     def move(self, row: int, to: str) -> None:
         mail = self.mails[row]
@@ -125,6 +151,7 @@ class Ledger:
         mail.state = to
 
     def requeue(self, row: int) -> None:
+        """Back to the queue; a single gets a place in its lane."""
         mail = self.mails[row]
         alone = mail.died > 0 and self.rules.alone_after_death
         self.move(row, ALONE if alone else QUEUED)
@@ -159,6 +186,7 @@ class Ledger:
         return next((window for window in self.windows if window.nonce == nonce != NOBODY), None)
 
     def write_window(self, window: Window) -> None:
+        """In the place of the one with this nonce, if there is one."""
         self.windows = [each for each in self.windows if each.nonce != window.nonce or each.nonce == NOBODY]
         self.windows.append(window)
 
@@ -170,21 +198,27 @@ class Ledger:
         self.wake_ups += 1
 
     def finish_batch(self) -> None:
-        if sum(self.counts[3:]) >= len(self.mails):
+        if sum(self.counts[PLACE[ACCEPTED] :]) >= len(self.mails):
             self.final = True
 
-    def close(self) -> None:
+    def finish_chunk(self, *, in_task: bool) -> None:
+        """The chord counts a chunk when its task returns: a chunk finished by anyone else is announced once more."""
+        if self.scene.wake_ups and not (in_task or self.announced):
+            self.announce()
+
+    def close(self, *, was_finished: bool = False, in_task: bool = False) -> None:
         """At the end of each step."""
         if self.wake and not self.announced and self.has_claimable():
             self.announce()
         self.wake = False
-        if self.is_finished():
+        if self.scene.batch and self.is_finished() and not was_finished:
+            self.finish_chunk(in_task=in_task)
             self.finish_batch()
 
     # claim.lua
 
     def claim(self, nonce: int) -> tuple[str, tuple[int, ...]]:
-        """The verdict ("claimed", "finished" or "idle"), and the rows."""
+        """The verdict, "claimed", "finished" or "idle", and the rows."""
         window = self.read_window(nonce)
         if window and self.rules.claim_repeats:
             return "claimed", self.repeated(window)
@@ -193,32 +227,29 @@ class Ledger:
             return "finished", ()
         if self.expired and self.rules.claim_checks_expiry:
             self.expire_queued()
-        rows = self.claim_rows() if self.scene.batch else self.claim_singles()
+        rows = self.claim_rows()
         if rows:
             self.open_window(nonce, rows)
-        self.close()
+        self.close(in_task=True)
         if rows:
             return "claimed", rows
         return ("finished" if self.is_finished() else "idle"), ()
 
     def repeated(self, window: Window) -> tuple[int, ...]:
+        """The same window, without what evidence has settled since."""
         if not self.rules.repeat_omits_settled:
             return window.rows
         return tuple(row for row in window.rows if self.mails[row].state == SENDING)
 
     def claim_rows(self) -> tuple[int, ...]:
-        claimable = {QUEUED} if self.rules.claim_takes_queued else {QUEUED, SENDING}
-        alone = [row for row, mail in enumerate(self.mails) if mail.state == ALONE]
-        queued = [row for row, mail in enumerate(self.mails) if mail.state in claimable]
-        return tuple(alone[:1] or queued[: self.scene.window])
-
-    def claim_singles(self) -> tuple[int, ...]:
-        """Pop singles until the window is full. An id may be finished by now: its state decides."""
-        rows = self.claim_rows()
-        listed = tuple(row for row in rows if self.mails[row].is_listed or self.mails[row].state == SENDING)
-        for row in listed:
+        """One that is to be claimed alone, or else as many as a window takes. A single is taken off its lane's list."""
+        mails = [(row, mail) for row, mail in enumerate(self.mails) if mail.is_listed or self.scene.batch]
+        alone = [row for row, mail in mails if mail.state == ALONE]
+        queued = [row for row, mail in mails if mail.state != ALONE and self.is_claimable(mail)]
+        rows = tuple(alone[:1] or queued[: self.scene.window])
+        for row in rows:
             self.mails[row].is_listed = False
-        return listed
+        return rows
 
     def open_window(self, nonce: int, rows: tuple[int, ...]) -> None:
         for row in rows:
@@ -230,6 +261,7 @@ class Ledger:
 
     def settle(self, nonce: int, outcomes: Iterable[tuple[int, Outcome]]) -> None:
         """What became of the mails of a window; or evidence, which has no nonce."""
+        was_finished = self.is_finished()
         window = self.read_window(nonce)
         left = list(window.rows) if window else []
         for row, outcome in outcomes:
@@ -239,7 +271,7 @@ class Ledger:
             self.settle_mail(row, outcome, nonce, mine=mine)
         if window:
             self.shrink_window(window, left)
-        self.close()
+        self.close(was_finished=was_finished, in_task=nonce != NOBODY)
 
     def settle_mail(self, row: int, outcome: Outcome, nonce: int, *, mine: bool) -> None:
         mail = self.mails[row]
@@ -276,11 +308,11 @@ class Ledger:
             self.fail(row, REJECTED)
         elif outcome.kind == "doubt":
             self.doubt(row, "lost", nonce)
-        elif outcome.kind in {"retry", "unsent"}:
+        elif outcome.kind == "released":  # or limited, or refused
+            self.requeue(row)
+        else:
             mail.attempts += outcome.kind == "retry"
             self.retry(row)
-        else:  # released, limited, refused
-            self.requeue(row)
 
     def retry(self, row: int) -> None:
         if self.mails[row].attempts >= self.scene.attempts:
@@ -309,7 +341,7 @@ class Ledger:
         else:
             self.live -= 1
 
-    # sweep.lua and judge.lua
+    # judge.lua
 
     def judge_window(self, window: Window, reason: str) -> None:
         """Its owner is dead ("worker_died"), or its time is over ("overdue"): its mails are in doubt."""
@@ -319,7 +351,7 @@ class Ledger:
                 self.judge_mail(row, window.nonce, reason)
         self.live -= self.rules.judged_is_not_live
         self.wake = self.scene.wake_ups
-        self.close()
+        self.close(was_finished=self.is_finished())
 
     def judge_mail(self, row: int, nonce: int, reason: str) -> None:
         if not self.rules.judged_is_doubted:
@@ -327,6 +359,8 @@ class Ledger:
             return
         self.doubt(row, reason, nonce)
         self.mails[row].died += reason == "worker_died"
+
+    # sweep.lua
 
     def queue_due(self, row: int) -> None:
         """A retry's time has come."""
@@ -359,9 +393,12 @@ class Ledger:
         self.close()
 
     def is_lost(self) -> bool:
-        """Whether something can be claimed, and its wake-up is neither waiting nor at work."""
-        live = self.live > 0 and self.scene.batch and self.rules.wake_waits_for_live
-        return self.has_claimable() and not self.wake_ups and not live
+        """Whether something can be claimed, and no wake-up of it is waiting or at work."""
+        at_work = self.live > 0 and self.rules.wake_waits_for_live
+        return self.has_claimable() and not self.wake_ups and not at_work
+
+    def wake_chunks(self) -> None:
+        self.announce()
 
     # cancel.lua, report.lua
 
@@ -379,4 +416,4 @@ class Ledger:
 
     def record_report(self) -> None:
         self.reports += 1
-        self.report = tuple(self.counts[3:])
+        self.report = tuple(self.counts[PLACE[ACCEPTED] :])

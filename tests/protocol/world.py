@@ -1,21 +1,21 @@
-"""World: the ledger and all around it. Workers, SendGrid, messages and time take one step after another, in any order.
+"""World: the ledger and all around it. Workers, SendGrid, messages and time, and what each may do.
 
 A worker is one thread of a process. Its number is the nonce of its window, for it has one at a time; when it goes on to
 the next, whatever is left of the old one gets another number. A killed worker is followed by a new one at once.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from tests.protocol.ledger import IN_DOUBT, IS_QUEUED, NOBODY, SENDING, WAITING, Ledger, Outcome, Window
+from tests.protocol.ledger import IN_DOUBT, NOBODY, SENDING, Ledger, Outcome, Window
 from tests.protocol.rules import Rules
 from tests.protocol.scenes import Scene
 
 IDLE, CLAIMING, HOLDING = "idle", "claiming", "holding"
-#: What a worker has of a mail: nothing; its body; a request under way; or else one of these, what the request came to.
+#: What a worker has of a mail: nothing; its body; a request under way; or what the request came to, one of `KNOWN`.
 NOTHING, HELD, POSTED = "-", "held", "posted"
 KNOWN = {
-    **{f"accepted {copy}": Outcome("accepted", copy) for copy in range(1, 6)},
+    **{f"accepted {copy}": Outcome("accepted", copy) for copy in range(1, 4)},
     "rejected": Outcome("rejected"),
     "retry": Outcome("retry"),
     "limited": Outcome("released"),
@@ -24,9 +24,11 @@ KNOWN = {
     "lost": Outcome("doubt"),
 }
 
+State = tuple[Any, ...]
+
 
 class Worker(NamedTuple):
-    """`late`: its window's `start_by` is over."""
+    """`mails`: what it has of each. `late`: its window's `start_by` is over."""
 
     phase: str
     mails: tuple[str, ...]
@@ -40,64 +42,56 @@ class Delayed(NamedTuple):
     outcomes: tuple[tuple[int, Outcome], ...] | None
 
 
-class Step(NamedTuple):
-    """Something that may happen: what a method of `World` does. `own`: the fleet brings it about by itself."""
-
-    does: str
-    args: tuple[int | str, ...]
-    own: bool
-
-
-State = tuple[object, ...]
-
-
 class World:
-    """`copies` of each mail that SendGrid has accepted; `told`: those that the ledger was told of, a bit each.
-    `faults` may still happen. `gap`: Redis was away, and not everybody has been heard of since.
+    """`copies` of each mail that SendGrid has accepted; `told`: those that the ledger was told of, one bit each.
+    `faults` may still happen. `gap`: Redis was away, and not everybody has been heard of since. `wrong`: the promise
+    that a step itself has broken.
     """
 
     __slots__ = ("copies", "delayed", "faults", "gap", "ledger", "rules", "scene", "told", "workers", "wrong")
 
-    def __init__(self, scene: Scene, rules: Rules) -> None:
+    def __init__(self, scene: Scene, rules: Rules, ledger: Ledger | None = None) -> None:
         self.scene, self.rules = scene, rules
-        self.ledger = Ledger(scene, rules)
+        self.ledger = ledger or Ledger(scene, rules)
         self.workers = [self.idle()] * scene.workers
         self.copies, self.told = [0] * scene.mails, [0] * scene.mails
         self.delayed: Delayed | None = None
         self.faults = tuple(sorted(scene.faults))
         self.gap = False
-        #: The promise that the last step has broken.
         self.wrong = ""
 
-    def idle(self) -> Worker:
-        return Worker(IDLE, (NOTHING,) * self.scene.mails)
+    def is_done(self) -> bool:
+        return self.ledger.is_finished() and (self.ledger.reports > 0 or not self.scene.batch)
 
     # Workers.
 
     def begin(self, number: int) -> None:
         """A task takes a wake-up."""
-        self.ledger.wake_ups -= 1
+        self.ledger.take_wake_up()
         self.workers[number] = self.idle()._replace(phase=CLAIMING)
 
     def claim(self, number: int) -> None:
+        is_new = self.ledger.read_window(number) is None
         verdict, rows = self.ledger.claim(number)
-        late = self.workers[number].late
+        if any(self.ledger.mails[row].state != SENDING for row in rows):
+            self.wrong = "handed_out"
+        if rows and is_new and self.ledger.expired:
+            self.wrong = "in_time"
         if verdict == "claimed":
-            if any(self.ledger.mails[row].state != SENDING for row in rows):
-                self.wrong = "handed_out"
             mails = tuple(HELD if row in rows else NOTHING for row in range(self.scene.mails))
-            self.workers[number] = Worker(HOLDING, mails, late)
-            if not rows:
-                self.next_window(number)
+            self.workers[number] = Worker(HOLDING, mails, self.workers[number].late)
+            self.go_on(number)
         else:
             self.end_task(number)
 
     def claim_without_reply(self, number: int) -> None:
+        """It will be said again."""
         self.spend("no_reply")
         self.workers[number] = self.workers[number]._replace(phase=CLAIMING)
         self.ledger.claim(number)
 
     def claim_delayed(self, number: int) -> None:
+        """It will be said again, and then arrive twice."""
         self.spend("delay")
         self.workers[number] = self.workers[number]._replace(phase=CLAIMING)
         self.delayed = Delayed(number, None)
@@ -108,31 +102,16 @@ class World:
             self.die(number)
 
     def not_started(self, number: int, row: int) -> None:
-        """`start_by` is over before its turn has come, or the worker stops."""
+        """`start_by` was over before its turn had come, or the worker stops."""
         self.know(number, row, "released")
 
-    def answer(self, number: int, row: int, answer: str) -> None:
-        """How the request ends. Whether SendGrid accepts it is decided here, at the latest."""
-        accepted = answer in {"accepted", "lost_accepted", "retry_accepted"}
-        self.copies[row] += accepted
-        if answer == "lost_accepted" and not self.rules.body_written_once:
-            return  # the connection was dropped, and the transport writes it all again
-        is_lost = answer in {"lost", "lost_accepted"}
-        if answer == "accepted":
-            self.know(number, row, f"accepted {self.copies[row]}")
-        elif is_lost:
-            self.know(number, row, "lost" if self.rules.lost_is_doubt else "retry")
-        else:
-            self.know(number, row, answer.removesuffix("_accepted"))
-
     def settle(self, number: int) -> None:
-        """All that it knows; then it goes on with the rest, or to the next window."""
+        """All that it knows."""
         self.tell(number, self.outcomes(number))
         worker = self.workers[number]
         mails = tuple(NOTHING if known in KNOWN else known for known in worker.mails)
         self.workers[number] = worker._replace(mails=mails)
-        if all(known == NOTHING for known in mails):
-            self.next_window(number)
+        self.go_on(number)
 
     def settle_without_reply(self, number: int) -> None:
         self.spend("no_reply")
@@ -143,7 +122,7 @@ class World:
         self.delayed = Delayed(number, self.outcomes(number))
 
     def delayed_arrives(self) -> None:
-        """Its reply is not read any more."""
+        """Nobody reads the reply any more."""
         assert self.delayed is not None
         nonce, outcomes = self.delayed
         if outcomes is None:
@@ -152,19 +131,37 @@ class World:
             self.tell(nonce, outcomes)
         self.delayed = None
         if nonce == self.earlier:
-            self.rename(nonce, NOBODY)
+            self.ledger.rename(self.names({nonce: NOBODY}))
 
-    def kill(self, number: int) -> None:
-        """A request under way may have been accepted: then its reply was lost before."""
+    def kill(self, number: int, during: str) -> None:
+        """While a claim or a settle is under way, or none. That its request is accepted all the same is a step before:
+        SendGrid accepts it, and the reply is lost.
+        """
         self.spend("kill")
+        if during == "claim":
+            self.ledger.claim(number)
+        elif during == "settle":
+            self.tell(number, self.outcomes(number))
         self.die(number)
 
     def abandon(self, number: int) -> None:
-        """The task fails. Its process, and so the window's owner, lives on."""
+        """The task fails. Its process, the owner of its window, lives on."""
         self.spend("abandon")
         self.end_task(number)
 
     # SendGrid.
+
+    def answer(self, number: int, row: int, answer: str) -> None:
+        """A request ends. If SendGrid accepts it at all, it has done so by now: later would make no difference."""
+        self.copies[row] += answer in {"accepted", "lost_accepted", "retry_accepted"}
+        if answer == "accepted":
+            self.know(number, row, f"accepted {self.copies[row]}")
+        elif answer == "lost_accepted" and not self.rules.body_written_once:
+            pass  # the transport begins again, over another connection
+        elif answer in {"lost", "lost_accepted"}:
+            self.know(number, row, self.lost())
+        else:
+            self.know(number, row, answer.removesuffix("_accepted"))
 
     def evidence(self, row: int, copy: int) -> None:
         self.tell(NOBODY, [(row, Outcome("accepted", copy))])
@@ -172,68 +169,70 @@ class World:
     # Sweeps, and what time brings about.
 
     def judge_paused(self, number: int, reason: str) -> None:
-        """The worker is silent for its life, or for its window's, and goes on afterwards."""
+        """The worker is silent for a life, or until its window's time is over; afterwards it goes on."""
         self.spend("pause")
-        window = self.ledger.read_window(number)
-        assert window is not None
-        self.ledger.judge_window(window, reason)
+        self.ledger.judge_window(self.window_of(number), reason)
         if reason == "overdue":
             self.be_late(number)
 
     def judge_forsaken(self, place: int) -> None:
-        """A window that nobody will settle."""
+        """Nobody will settle this window any more."""
         window = self.ledger.windows[place]
         is_noticed = window.is_dead and self.rules.dead_is_judged
         self.ledger.judge_window(window, "worker_died" if is_noticed else "overdue")
 
     def judge_unheard(self, number: int) -> None:
-        """Redis was away, so that nobody could be heard of."""
-        window = self.ledger.read_window(number)
-        assert window is not None
-        self.ledger.judge_window(window, "worker_died")
+        """Nobody could be heard of while Redis was away."""
+        self.ledger.judge_window(self.window_of(number), "worker_died")
         self.wrong = "justice"
 
-    def queue_due(self, row: int) -> None:
-        self.ledger.queue_due(row)
-
     def end_doubts(self, row: int) -> None:
+        """A grace that is over is longer than the window that left the doubt could have requests under way."""
         nonce = self.ledger.mails[row].nonce
         if 0 <= nonce < self.earlier and self.rules.grace:
             self.be_late(nonce)
         self.ledger.end_doubts(row)
 
+    def queue_due(self, row: int) -> None:
+        self.ledger.queue_due(row)
+
     def deadline_over(self) -> None:
-        self.ledger.expired = True
+        self.ledger.pass_deadline()
 
     def expire(self) -> None:
         self.ledger.expire()
 
     def wake_again(self) -> None:
-        self.ledger.announce()
+        self.ledger.wake_chunks()
 
     def record_report(self) -> None:
-        """By the body of the chord, or a caretaker."""
+        """By the body of the chord, or by a caretaker."""
         if not self.ledger.is_finished():
             self.wrong = "report"
         self.ledger.record_report()
 
+    # Redis, messages, producers.
+
     def redis_away(self) -> None:
-        """For longer than an owner's life. It loses nothing."""
+        """For longer than an owner's life; it loses nothing. A restart is this, and replies that are lost."""
         self.spend("away")
         self.gap = True
 
     def all_heard(self) -> None:
-        """It is back for one life: whoever lives has been heard of."""
+        """It is back for one life, so that whoever lives has been heard of."""
         self.gap = False
 
-    # Messages, producers.
+    def forget(self) -> None:
+        """Redis loses all that it has acknowledged since the mails were enqueued."""
+        self.spend("forget")
+        self.ledger = Ledger(self.scene, self.rules)
 
     def lose_wake_up(self) -> None:
-        self.ledger.wake_ups -= 1
+        self.ledger.take_wake_up()
 
     def double_wake_up(self) -> None:
         self.spend("double")
-        self.ledger.wake_ups += 1
+        self.ledger.double_wake_up()
 
     def cancel(self, row: int) -> None:
         self.spend("cancel")
@@ -243,191 +242,112 @@ class World:
 
     @property
     def earlier(self) -> int:
-        """The nonce of a delayed message whose worker has gone on to the next."""
+        """The nonce of a delayed message whose worker has gone on to the next window."""
         return self.scene.workers
 
     def spend(self, fault: str) -> None:
         place = self.faults.index(fault)
         self.faults = self.faults[:place] + self.faults[place + 1 :]
 
+    def idle(self) -> Worker:
+        return Worker(IDLE, (NOTHING,) * self.scene.mails)
+
+    def window_of(self, number: int) -> Window:
+        window = self.ledger.read_window(number)
+        assert window is not None
+        return window
+
     def know(self, number: int, row: int, what: str) -> None:
         worker = self.workers[number]
         self.workers[number] = worker._replace(mails=(*worker.mails[:row], what, *worker.mails[row + 1 :]))
+
+    def lost(self) -> str:
+        """What a worker makes of a lost reply."""
+        return "lost" if self.rules.lost_is_doubt else "retry"
 
     def outcomes(self, number: int) -> tuple[tuple[int, Outcome], ...]:
         return tuple((row, KNOWN[known]) for row, known in enumerate(self.workers[number].mails) if known in KNOWN)
 
     def tell(self, nonce: int, outcomes: Sequence[tuple[int, Outcome]]) -> None:
-        """Settle. What a window says of a doubt that it has left itself is heard."""
-        own = [row for row, outcome in outcomes if outcome.kind != "doubt" and self.has_doubt_of(nonce, row)]
+        """Settle, and see that a window's late word is heard."""
+        ended = [row for row, outcome in outcomes if outcome.kind != "doubt" and self.has_left_in_doubt(nonce, row)]
         for row, outcome in outcomes:
             if outcome.kind == "accepted":
                 self.told[row] |= 1 << outcome.receipt
         self.ledger.settle(nonce, outcomes)
-        if any(self.ledger.mails[row].state == IN_DOUBT for row in own):
+        if any(self.ledger.mails[row].state == IN_DOUBT for row in ended):
             self.wrong = "heard"
 
-    def has_doubt_of(self, nonce: int, row: int) -> bool:
+    def has_left_in_doubt(self, nonce: int, row: int) -> bool:
         mail = self.ledger.mails[row]
         return mail.state == IN_DOUBT and mail.nonce == nonce != NOBODY
 
     def be_late(self, number: int) -> None:
         """Its window's time is over: it starts no request any more, and those that it had started have timed out."""
         worker = self.workers[number]
-        lost = "lost" if self.rules.lost_is_doubt else "retry"
-        mails = tuple(lost if known == POSTED else known for known in worker.mails)
+        mails = tuple(self.lost() if known == POSTED else known for known in worker.mails)
         self.workers[number] = Worker(worker.phase, mails, late=True)
 
-    def next_window(self, number: int) -> None:
-        self.end_task(number)
-        if self.scene.wake_ups:
-            self.workers[number] = self.workers[number]._replace(phase=CLAIMING)
+    def go_on(self, number: int) -> None:
+        """To the next window, if this one is through."""
+        if set(self.workers[number].mails) == {NOTHING}:
+            self.end_task(number)
+            if self.scene.wake_ups:
+                self.workers[number] = self.workers[number]._replace(phase=CLAIMING)
 
     def end_task(self, number: int) -> None:
+        """It will not say the nonce again, but a delayed message may."""
         is_awaited = self.delayed is not None and self.delayed.nonce == number
-        self.rename(number, self.earlier if is_awaited else NOBODY)
+        self.rename(self.names({number: self.earlier if is_awaited else NOBODY}))
         self.workers[number] = self.idle()
 
     def die(self, number: int) -> None:
-        windows = self.ledger.windows
-        self.ledger.windows = [each._replace(is_dead=True) if each.nonce == number else each for each in windows]
+        self.ledger.bury(number)
         self.end_task(number)
 
-    def rename(self, nonce: int, to: int) -> None:
+    def names(self, changes: dict[int, int]) -> list[int]:
+        """A number for each nonce."""
         names = [*range(self.earlier + 1), NOBODY]
-        names[nonce] = to
-        self.rename_all(names)
+        for old, new in changes.items():
+            names[old] = new
+        return names
 
-    def rename_all(self, names: Sequence[int]) -> None:
-        """`names[-1]` is NOBODY's own."""
-        for mail in self.ledger.mails:
-            mail.nonce = names[mail.nonce]
-        self.ledger.windows = [each._replace(nonce=names[each.nonce]) for each in self.ledger.windows]
+    def rename(self, names: Sequence[int]) -> None:
+        self.ledger.rename(names)
         if self.delayed is not None:
             self.delayed = self.delayed._replace(nonce=names[self.delayed.nonce])
-
-    def is_done(self) -> bool:
-        return self.ledger.is_finished() and (self.ledger.reports > 0 or not self.scene.batch)
-
-    # What may happen next.
-
-    def steps(self) -> Iterator[Step]:
-        for number, worker in enumerate(self.workers):
-            if worker.phase != IDLE or self.workers.index(worker) == number:  # one idle worker is like another
-                yield from self.steps_of(number, worker)
-        yield from self.steps_of_time()
-        yield from self.steps_of_others()
-
-    def steps_of(self, number: int, worker: Worker) -> Iterator[Step]:
-        if worker.phase == HOLDING:
-            for row, known in enumerate(worker.mails):
-                yield from self.steps_of_mail(number, row, known)
-            if any(known in KNOWN for known in worker.mails):
-                yield Step("settle", (number,), own=True)
-                yield from self.if_can("no_reply", "settle_without_reply", number)
-                if self.delayed is None:
-                    yield from self.if_can("delay", "settle_delayed", number)
-        elif worker.phase == CLAIMING or (not self.scene.wake_ups and self.ledger.has_claimable()):
-            yield Step("claim", (number,), own=True)
-            yield from self.if_can("no_reply", "claim_without_reply", number)
-            if self.delayed is None:
-                yield from self.if_can("delay", "claim_delayed", number)
-        elif self.ledger.wake_ups:
-            yield Step("begin", (number,), own=True)
-        if worker.phase != IDLE:
-            yield from self.if_can("kill", "kill", number)
-            yield from self.if_can("abandon", "abandon", number)
-            if self.ledger.read_window(number):
-                yield from self.if_can("pause", "judge_paused", number, "worker_died")
-                yield from self.if_can("pause", "judge_paused", number, "overdue")
-                if self.gap and not self.rules.no_judging_after_gap:
-                    yield Step("judge_unheard", (number,), own=False)
-
-    def steps_of_mail(self, number: int, row: int, known: str) -> Iterator[Step]:
-        late = self.workers[number].late and self.rules.start_by
-        if known == HELD:
-            if not late:
-                yield Step("post", (number, row), own=True)
-            yield Step("not_started", (number, row), own=late)
-        elif known == POSTED:
-            for answer in self.scene.answers:
-                if self.copies[row] < 3:
-                    yield Step("answer", (number, row, answer), own=answer == "accepted")
-
-    def steps_of_time(self) -> Iterator[Step]:
-        ledger = self.ledger
-        for place, window in enumerate(ledger.windows):
-            is_forsaken = not 0 <= window.nonce < self.earlier
-            if is_forsaken and ((window.is_dead and self.rules.dead_is_judged) or self.rules.overdue_is_judged):
-                yield Step("judge_forsaken", (place,), own=True)
-        for row, mail in enumerate(ledger.mails):
-            if mail.state == WAITING:
-                yield Step("queue_due", (row,), own=True)
-            elif mail.state == IN_DOUBT:
-                yield Step("end_doubts", (row,), own=True)
-        if self.scene.expires and not ledger.expired:
-            yield Step("deadline_over", (), own=False)
-        if ledger.expired and any(mail.state in IS_QUEUED for mail in ledger.mails):
-            yield Step("expire", (), own=True)
-        if self.scene.wake_ups and self.rules.wake_again and ledger.is_lost():
-            yield Step("wake_again", (), own=True)
-        if self.scene.batch and ledger.can_record_report():
-            yield Step("record_report", (), own=True)
-        if self.gap:
-            yield Step("all_heard", (), own=True)
-        yield from self.if_can("away", "redis_away")
-
-    def steps_of_others(self) -> Iterator[Step]:
-        if self.delayed is not None:
-            yield Step("delayed_arrives", (), own=False)
-        if self.ledger.wake_ups:
-            yield Step("lose_wake_up", (), own=False)
-            yield from self.if_can("double", "double_wake_up")
-        for row, copies in enumerate(self.copies):
-            if self.scene.evidence:
-                for copy in range(1, copies + 1):
-                    yield Step("evidence", (row, copy), own=False)
-            if self.ledger.can_cancel(row):
-                yield from self.if_can("cancel", "cancel", row)
-
-    def if_can(self, fault: str, does: str, *args: int | str) -> Iterator[Step]:
-        if fault in self.faults:
-            yield Step(does, args, own=False)
 
     # States.
 
     def freeze(self) -> tuple[State, Sequence[int]]:
-        """The state, and the order in which it has the workers: which is which makes no difference."""
-        mails = tuple([mail.freeze() for mail in self.ledger.mails])
+        """The state, and in which order it has the workers: which of them is which makes no difference."""
         self.workers = [_tidy(worker) for worker in self.workers]
-        order = sorted(range(len(self.workers)), key=self._key)
-        if order != sorted(order):
-            names = [*range(self.earlier + 1), NOBODY]
-            for place, number in enumerate(order):
-                names[number] = place
+        ledger = self.ledger.freeze()
+        order = sorted(range(len(self.workers)), key=self._all_about)
+        if order != list(range(len(order))):
             self.workers = [self.workers[number] for number in order]
-            self.rename_all(names)
-            mails = tuple([mail.freeze() for mail in self.ledger.mails])
+            self.rename(self.names({number: place for place, number in enumerate(order)}))
+            ledger = self.ledger.freeze()
         around = (tuple(self.workers), tuple(self.copies), tuple(self.told), self.delayed, self.faults, self.gap)
-        return (mails, self.ledger.freeze(), *around), order
+        return (ledger, *around), order
 
-    def _key(self, number: int) -> tuple[object, ...]:
-        windows = [each.rows for each in self.ledger.windows if each.nonce == number]
+    def _all_about(self, number: int) -> tuple[object, ...]:
+        windows = [window.rows for window in self.ledger.windows if window.nonce == number]
         doubts = [mail.nonce == number for mail in self.ledger.mails]
         return self.workers[number], windows, doubts, self.delayed is not None and self.delayed.nonce == number
 
     @classmethod
-    def thaw(cls, scene: Scene, rules: Rules, state: State) -> "World":
+    def thaw(cls, scene: Scene, rules: Rules, state: Any) -> "World":
         world = cls.__new__(cls)
-        mails, ledger, workers, copies, told, world.delayed, world.faults, world.gap = state
+        ledger, workers, copies, told, world.delayed, world.faults, world.gap = state
         world.scene, world.rules, world.wrong = scene, rules, ""
-        world.ledger = Ledger.thaw(scene, rules, mails, ledger)
+        world.ledger = Ledger.thaw(scene, rules, ledger)
         world.workers, world.copies, world.told = list(workers), list(copies), list(told)
         return world
 
 
 def _tidy(worker: Worker) -> Worker:
-    """Lateness matters while there is something to start."""
+    """Being late matters only while there is something to start."""
     if worker.late and worker.phase != CLAIMING and HELD not in worker.mails:
         return worker._replace(late=False)
     return worker
