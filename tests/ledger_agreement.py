@@ -85,7 +85,7 @@ def work_left(snapshot: Snapshot, model: Model) -> None:
         if chunk.batch is None and chunk.is_claimable:
             assert chunk.id in (model.alone if chunk.states == ALONE else model.singles)[chunk.lane]
     all_batches = model.batches.values()
-    assert snapshot.scores("unsealed").keys() == {batch.id for batch in all_batches if not batch.sealed}
+    assert snapshot.scores("unsealed") == {batch.id: batch.touched_at for batch in all_batches if not batch.sealed}
     assert snapshot.scores("announce") == {batch.id: batch.announce_at for batch in all_batches if batch.announce_at}
     unreported = {batch.id: batch.final_at for batch in all_batches if batch.final_at and not batch.reported_at}
     assert snapshot.scores("unreported") == unreported

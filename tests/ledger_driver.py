@@ -76,8 +76,8 @@ class Driver:
     ) -> None:
         self.settings = settings or Settings()
         self.account = account
-        self.redis = redis.Redis.from_url(url, decode_responses=True)
-        self.raw = redis.Redis.from_url(url)
+        self.redis: Any = redis.Redis.from_url(url, decode_responses=True)
+        self.raw: Any = redis.Redis.from_url(url)
         self._connection = Connection(url, timeout=5)
         self._edit = edit
         self.now_ms = round(time.time() * 1000)
@@ -268,6 +268,12 @@ class Driver:
     def counts(self, batch: str) -> dict[str, int]:
         """How many mails of a batch are in each state that any is in."""
         return {state: count for state, count in self.record(batch).counts.items() if count}
+
+    def report(self, batch: str) -> dict[str, int]:
+        """How many mails ended in each state that any ended in, as it was recorded."""
+        report = self.record(batch).report
+        assert report is not None, f"{batch} has no report"
+        return {state: count for state, count in report.items() if count}
 
     def failures(self, batch: str) -> list[Failure]:
         failures: list[Failure] = []

@@ -110,7 +110,8 @@ class Batch:
     send_at: int
     key: str | None
     then: str | None
-    opened_at: int
+    #: When it was opened, or last stored to; unsealed for a day after that, it is dropped.
+    touched_at: int
     running: str = ""
     chunks: list[Chunk] = field(default_factory=list)
     sealed: int | None = None
@@ -126,8 +127,9 @@ class Batch:
     @property
     def announce_at(self) -> int | None:
         """When its wake-ups are pushed."""
-        is_over = self.sealed is None or self.is_announced or self.final_at is not None
-        return None if is_over else max(self.sealed, self.send_at)
+        if self.sealed is None or self.is_announced or self.final_at is not None:
+            return None
+        return max(self.sealed, self.send_at)
 
     @property
     def total(self) -> int:
@@ -271,7 +273,7 @@ class Model:
                 return OpenBatch("conflict", known, 0, "", False)
             return OpenBatch("open", known, batch.total, batch.running, batch.sealed is not None)
         expires = max(self.now, send_at) + expires_in
-        self.batches[id] = Batch(id, lane, policy, expires, send_at, key, then, opened_at=self.now)
+        self.batches[id] = Batch(id, lane, policy, expires, send_at, key, then, touched_at=self.now)
         if key is not None:
             self.keys[key] = (id, fingerprint or "")
         return OpenBatch("open", id, 0, "", False)
@@ -289,7 +291,7 @@ class Model:
         chunk = Chunk(id, batch_id, batch.lane, batch.policy, batch.expires, batch.send_at, None, mails)
         self.chunks[id] = chunk
         batch.chunks.append(chunk)
-        batch.running = running
+        batch.running, batch.touched_at = running, self.now
         return Stored("stored", batch.total)
 
     def seal(self, batch_id: str) -> tuple[str, int]:
@@ -634,8 +636,8 @@ class Model:
 
     def _drop_unsealed(self) -> bool:
         """One at a time: whether there may be more."""
-        old = [batch for batch in self.batches.values() if batch.sealed is None and batch.opened_at <= self.now - DAY]
-        for batch in sorted(old, key=lambda batch: (batch.opened_at, batch.id))[:1]:
+        old = [batch for batch in self.batches.values() if batch.sealed is None and batch.touched_at <= self.now - DAY]
+        for batch in sorted(old, key=lambda batch: (batch.touched_at, batch.id))[:1]:
             self.drop_batch(batch.id)
             self.stats["unsealed_dropped"] += 1
         return bool(old)

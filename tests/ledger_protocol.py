@@ -18,6 +18,7 @@ from hypothesis.stateful import (
 
 from postroom import ids
 from postroom.answers import Claimed
+from postroom.names import Lane
 from postroom.outcome import Kind, Outcome
 from postroom.settings import Settings
 from tests.ledger_agreement import LANES, agree
@@ -32,13 +33,13 @@ Groups = dict[str, list[tuple[int, Outcome, float]]]
 START = 4_000_000_000_000
 #: All within tens of seconds, so that little time leads from one thing to the next.
 SETTINGS = Settings(max_attempts=3, request_deadline=5, grace=20)
-SOON, LATER = 30, 3600
+SOON, LATER = 30, 100_000
 MINUTE = 60_000
 #: So many chunks are enough for anything to happen, and few enough for it to happen to each of them.
 MOST_UNFINISHED, MOST_CHUNKS = 2, 8
 
 OWNERS = ("ann", "bob", "eve")
-TERMS = {
+TERMS: dict[str, st.SearchStrategy[Any]] = {
     "lane": st.sampled_from(LANES),
     "policy": st.sampled_from(["resend", "resend", "hold"]),
     "expires_in": st.sampled_from([LATER, LATER, LATER, LATER, SOON]),
@@ -230,7 +231,7 @@ class Protocol(RuleBasedStateMachine):
 
     def settle(self, data: st.DataObject) -> None:
         """A task settles some of its window, for the first time or again, in time or long after it was judged."""
-        in_doubt = {mail.nonce for _, _, mail in self.model.mails() if mail.state == IN_DOUBT}
+        in_doubt = {mail.nonce or "" for _, _, mail in self.model.mails() if mail.state == IN_DOUBT}
         lost = {nonce for (nonce, _), outcome in self.attempts.items() if outcome is None} - self.model.windows.keys()
         is_healed = sorted(in_doubt & self.windows.keys())
         nonce = self.one_of(data, list(self.model.windows), is_healed, sorted(lost), list(self.windows))
@@ -301,8 +302,10 @@ class Protocol(RuleBasedStateMachine):
             self.accept_all(nonce, claimed)
             ledger = self.driver.ledger
             is_lane = source == lane
-            wake = ledger.wake_lane(lane, id=nonce, drain=DRAINS[lane]) if is_lane else ledger.wake_chunk(source)
-            self.driver.run(wake)
+            give_back = (
+                ledger.wake_lane(Lane(lane), id=nonce, drain=DRAINS[lane]) if is_lane else ledger.wake_chunk(source)
+            )
+            self.driver.run(give_back)
 
     def accept_all(self, nonce: str, claimed: Claimed) -> None:
         groups: Groups = {}
@@ -339,7 +342,8 @@ class Protocol(RuleBasedStateMachine):
 
     def jump(self, data: st.DataObject) -> None:
         """Time passes with nobody there, until about when something is due."""
-        soon = sorted({date - self.model.now for date in self.dates() if 0 < date - self.model.now < MINUTE})[:3]
+        dates = [*self.dates(), *self.deadlines()]
+        soon = sorted({date - self.model.now for date in dates if 0 < date - self.model.now < MINUTE})[:3]
         later = sorted({moment - self.model.now for moment in self.moments() if moment > self.model.now})
         self.pass_time(self.pick(data, soon, [EACH, GAP, LIFE, *later]) + data.draw(st.sampled_from([0, 0, -1, 1])))
         self.sweep("caretaker", again=data.draw(st.booleans()))
@@ -356,18 +360,22 @@ class Protocol(RuleBasedStateMachine):
     def moments(self) -> Iterator[int]:
         """When something may happen."""
         yield from self.dates()
+        yield from self.deadlines()
         yield self.model.judge_from
         for chunk in self.model.chunks.values():
             yield from (chunk.expires, chunk.send_at)
         for batch in self.model.batches.values():
             yield (batch.then_at or 0) + REPORT_LATE
-            yield batch.opened_at + DAY * (not batch.sealed)
+            yield batch.touched_at + DAY * (not batch.sealed)
         yield from (heard + LIFE for heard in self.model.owners.values())
+
+    def deadlines(self) -> Iterator[int]:
+        """When what is not sent by then expires."""
+        yield from (chunk.deadline or 0 for chunk in self.model.chunks.values())
 
     def dates(self) -> Iterator[int]:
         """When something is due that must be done."""
-        for chunk, _, mail in self.model.mails():
-            yield chunk.deadline or 0
+        for _, _, mail in self.model.mails():
             yield mail.due * (mail.state == WAITING)
             yield mail.grace_ends * (mail.state == IN_DOUBT)
         for batch in self.model.batches.values():
@@ -421,7 +429,10 @@ class Protocol(RuleBasedStateMachine):
                 assert failures == +Counter({**batch.report, "accepted": 0})
 
     def teardown(self) -> None:
-        """In the end, with a worker that takes nothing but the wake-ups in the queues, everything is finished."""
+        """In the end, with a worker that takes nothing but the wake-ups in the queues, everything is sent or reported.
+
+        It takes much less time than mail may wait, so that what is forgotten is not saved by its deadline.
+        """
         if sys.exception() is not None:
             return
         self.alive = []

@@ -1,6 +1,7 @@
 """Doubting: mail that SendGrid may or may not have accepted."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ def driver(redis_url: str) -> Iterator[Driver]:
         yield driver
 
 
-def doubted(driver: Driver, **terms: object) -> str:
+def doubted(driver: Driver, **terms: Any) -> str:
     """A single in doubt."""
     id = driver.enqueue(**terms)
     driver.attempt("transactional", TIMEOUT)

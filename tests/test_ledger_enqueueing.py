@@ -222,6 +222,17 @@ def test_a_batch_that_is_not_sealed_within_a_day_is_dropped(driver: Driver) -> N
     assert driver.open_batch(key="newsletter").id != batch
 
 
+def test_the_day_of_an_unsealed_batch_counts_from_the_last_mail_stored(driver: Driver) -> None:
+    batch = driver.open_batch().id
+    driver.later(DAY - 1)
+    driver.store(batch, 0, 2)
+
+    driver.later(DAY - 1)
+    driver.sweep()
+
+    assert driver.seal(batch) == ("sealed", 1)
+
+
 def test_the_clock_is_that_of_redis(redis_url: str, driver: Driver) -> None:
     connection = Connection(redis_url, timeout=5)
     call = Ledger(Settings()).enqueue(

@@ -136,6 +136,20 @@ def test_many_windows_of_a_dead_worker_are_judged_step_by_step(driver: Driver) -
     assert driver.counts(batch) == {"in_doubt": 50}
 
 
+def test_the_windows_of_many_dead_workers_are_judged_step_by_step(driver: Driver) -> None:
+    batch = driver.batch(30)
+    driver.watched()
+    for _ in range(10):
+        for owner in ("first-victim", "second-victim", "third-victim"):
+            driver.claim(f"{batch}.0", owner=owner, limit=1)
+
+    assert driver.sweeps(5)[-1].more
+    assert driver.counts(batch) == {"sending": 10, "in_doubt": 20}
+
+    assert driver.sweep(again=True).dead == ["third-victim"]
+    assert driver.counts(batch) == {"in_doubt": 30}
+
+
 def test_many_retries_are_queued_step_by_step(driver: Driver) -> None:
     batch = driver.batch(250)
     driver.attempt(f"{batch}.0", RETRY, limit=250, delay=60)

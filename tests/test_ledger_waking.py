@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from postroom.names import State
+from postroom.names import Lane, State
 from tests.ledger_driver import DRAINS, RELEASED, RETRY, TIMEOUT, Driver, accepted
 
 
@@ -132,6 +132,36 @@ def test_retries_that_come_due_one_after_the_other_have_one_wake_up(driver: Driv
     assert driver.wake_ups("bulk") == [f"{batch}.0"]
 
 
+def test_retries_of_a_chunk_that_is_being_sent_call_for_no_more_tasks(driver: Driver) -> None:
+    batch = driver.batch(60)
+    take_all(driver, "bulk")
+
+    for _ in range(30):
+        nonce, claimed = driver.claim(f"{batch}.0", limit=1)
+        driver.sweeps(1, alive=["ann"])
+        driver.settle_all(nonce, claimed, RETRY, delay=1)
+
+    assert driver.wake_ups("bulk") == []
+
+
+def test_turns_and_retries_do_not_multiply_wake_ups(driver: Driver) -> None:
+    for _ in range(3):
+        driver.batch(30)
+
+    most = 0
+    for _ in range(100):
+        chunk = driver.take_wake_up("bulk")
+        driver.sweeps(1, alive=["ann"])
+        if chunk:
+            nonce, claimed = driver.claim(chunk, limit=3)
+            driver.sweeps(1, alive=["ann"])
+            driver.settle_all(nonce, claimed, RETRY, delay=1)
+            driver.run(driver.ledger.wake_chunk(chunk))
+        most = max(most, len(driver.wake_ups("bulk")))
+
+    assert most <= 6
+
+
 def test_a_lane_is_announced_when_a_retry_is_due_even_behind_much_else(driver: Driver) -> None:
     driver.enqueue(lane="bulk")
     take_all(driver, "bulk")
@@ -232,12 +262,23 @@ def test_a_chunk_with_nothing_to_send_is_not_announced(driver: Driver) -> None:
     assert driver.wake_ups("bulk") == []
 
 
+def test_a_finished_chunk_that_is_given_back_is_announced_for_the_chord_to_count(driver: Driver) -> None:
+    batch = driver.batch(1)
+    take_all(driver, "bulk")
+    driver.attempt(f"{batch}.0", accepted())
+
+    for _ in range(2):
+        driver.run(driver.ledger.wake_chunk(f"{batch}.0"))
+
+    assert driver.wake_ups("bulk") == [f"{batch}.0"]
+
+
 def test_a_lane_that_is_given_back_is_announced_at_once(driver: Driver) -> None:
     driver.enqueue()
     take_all(driver, "transactional")
     ledger = driver.ledger
 
-    driver.run(ledger.wake_lane("transactional", id="ann.1", drain=DRAINS["transactional"]))
+    driver.run(ledger.wake_lane(Lane.TRANSACTIONAL, id="ann.1", drain=DRAINS["transactional"]))
 
     assert driver.wake_ups("transactional") == ["drain-ann.1"]
 
@@ -251,7 +292,7 @@ def test_a_lane_that_is_given_back_is_announced_for_mail_that_is_to_be_sent_alon
     driver.sweep()
     take_all(driver, "transactional")
 
-    driver.run(driver.ledger.wake_lane("transactional", id="ann.1", drain=DRAINS["transactional"]))
+    driver.run(driver.ledger.wake_lane(Lane.TRANSACTIONAL, id="ann.1", drain=DRAINS["transactional"]))
 
     assert driver.wake_ups("transactional") == ["drain-ann.1"]
 

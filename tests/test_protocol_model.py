@@ -54,12 +54,11 @@ def test_the_promise_holds_in_every_state_of_larger_scenes(name: str) -> None:
 
 def test_all_that_may_happen_has_been_tried() -> None:
     results = [explored(name) for name in SCENES]
+    happened = frozenset[str]().union(*(result.happened for result in results))
+    mail_states = frozenset[str]().union(*(result.mail_states for result in results))
 
-    assert (
-        set.union(*(set(result.happened) for result in results))
-        == {name.split()[0] for name in STEPS} - OF_BROKEN_PROTOCOLS
-    )
-    assert set.union(*(set(result.mail_states) for result in results)) == IS_QUEUED | {SENDING, IN_DOUBT} | FINISHED
+    assert happened == {name.split()[0] for name in STEPS} - OF_BROKEN_PROTOCOLS
+    assert mail_states == IS_QUEUED | {SENDING, IN_DOUBT} | FINISHED
     assert sum(result.states for result in results) > 100_000
 
 
@@ -82,10 +81,7 @@ def test_this_rule_is_about_time_or_cost_alone(rule: str) -> None:
 
 
 def test_every_rule_is_left_out_once() -> None:
-    assert [*sorted(BREAKS), *sorted(HARMLESS)] == [
-        *sorted({field.name for field in fields(Rules)} - set(HARMLESS)),
-        *sorted(HARMLESS),
-    ]
+    assert sorted([*BREAKS, *HARMLESS]) == sorted(field.name for field in fields(Rules))
 
 
 @pytest.mark.parametrize("assumption", TAKEN_FOR_GRANTED)
@@ -167,7 +163,6 @@ LEFT_OUT = {
     "settle_leaves_window": ("settle", "table.remove(group[2], place)", ""),
     "failure_after_doubt_is_unresolved": ("settle", "note.doubts > 0 and UNRESOLVED or state", "state"),
     "judged_is_doubted": ("sweep", "  doubt(chunk, row, reason, nonce)\n", "  do return requeue(chunk, row) end\n"),
-    "judged_is_not_live": ("sweep", "chunk.live = math.max(0, chunk.live - 1)", ""),
     "hold_never_requeues": ("sweep", "chunk.policy ~= 'resend' or ", ""),
     "second_doubt_ends": ("sweep", " or note.doubts > 1", ""),
     "alone_after_death": ("sweep", "note_of(chunk, row).died > 0", "false"),

@@ -283,7 +283,9 @@ local function announce_if_claimable(chunk)
     redis.call('ZADD', index, now, chunk.id)
     if chunk.interval then redis.call('HDEL', CHUNK .. chunk.id, 'interval') end
   else
-    redis.call('ZADD', index, 'NX', now, chunk.id)
+    local is_new = redis.call('ZADD', index, 'NX', now, chunk.id) == 1
+    -- Whoever is sending from it takes what has come due, too; another wake-up each time would be one too many.
+    if chunk.due and is_new and chunk.live == 0 and not chunk.announced then announce(chunk) end
   end
 end
 

@@ -5,6 +5,7 @@
 
 local MOST = 200         -- of each kind in one step
 local WINDOWS_MOST = 20  -- windows judged in one step, up to 500 mails each
+local OWNERS_MOST = 5     -- found dead in one step
 local CHUNKS_MOST = 20   -- expired in one step, up to 500 mails each
 local PAGES_MOST = 2     -- of wake-ups, one a batch, pushed in one step
 local EACH = 900         -- milliseconds between sweeps, fleet-wide
@@ -34,16 +35,19 @@ local function may_judge(swept_at)
 end
 
 local function judge()
-  for _, owner in ipairs(redis.call('ZRANGEBYSCORE', OWNERS, '-inf', now - rules.life, 'LIMIT', 0, 5)) do
+  local left = WINDOWS_MOST
+  for _, owner in ipairs(due_of(OWNERS, now - rules.life, OWNERS_MOST)) do
+    if left == 0 then break end
     dead[#dead + 1] = owner
-    if judge_owner(owner, WINDOWS_MOST) == WINDOWS_MOST then more = true end
+    left = left - judge_owner(owner, left)
   end
+  if left == 0 then more = true end
   for _, nonce in ipairs(due_of(OVERDUE, now, WINDOWS_MOST)) do judge_window(nonce, 'overdue') end
 end
 
 local function requeue_due(chunk, row)
   requeue(chunk, row)
-  if chunk.batch then chunk.wake = true else due_lanes[chunk.lane] = true end
+  if chunk.batch then chunk.due = true else due_lanes[chunk.lane] = true end
 end
 
 -- Retries and scheduled singles whose time has come.

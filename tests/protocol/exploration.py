@@ -107,7 +107,7 @@ class Search:
             self.broken = world.wrong, number
         else:
             broken = next((name for name, check in self.checks if not check(world)), None)
-            self.broken = broken and (broken, number)
+            self.broken = (broken, number) if broken else None
 
     def look_for_loss(self) -> None:
         """The first state from which the fleet by itself does not come to the end of its work."""

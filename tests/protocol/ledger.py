@@ -20,6 +20,8 @@ NAMES = ("queued", "sending", "in_doubt", "accepted", "rejected", "exhausted", "
 PLACE = {QUEUED: 0, WAITING: 0, ALONE: 0, **{state: place for place, state in enumerate("sdarxecu", start=1)}}
 
 NOBODY = -1
+#: Wake-ups of a lane that wait at once. It is 4 in the ledger; 2 are enough to have more than one.
+HANDFUL = 2
 
 
 class Outcome(NamedTuple):
@@ -75,7 +77,7 @@ class Ledger:
 
     __slots__ = (
         *("announced", "changed_since", "counts", "expired", "extra_copies", "final", "live", "mails", "report"),
-        *("reports", "rules", "scene", "wake", "wake_ups", "windows"),
+        *("reports", "rules", "scene", "to_wake", "wake_ups", "windows"),
     )
 
     def __init__(self, scene: Scene, rules: Rules) -> None:
@@ -83,7 +85,7 @@ class Ledger:
         self.mails = [Mail() for _ in range(scene.mails)]
         self.windows: list[Window] = []
         self.live = 0
-        self.announced, self.wake_ups, self.wake = scene.wake_ups, int(scene.wake_ups), False
+        self.announced, self.wake_ups, self.to_wake = scene.wake_ups and scene.batch, int(scene.wake_ups), False
         self.counts = [scene.mails, *[0] * (len(NAMES) - 1)]
         self.report: tuple[int, ...] | None = None
         self.final, self.reports, self.changed_since = False, 0, False
@@ -101,7 +103,7 @@ class Ledger:
     @classmethod
     def thaw(cls, scene: Scene, rules: Rules, frozen: Any) -> "Ledger":
         ledger = cls.__new__(cls)
-        ledger.scene, ledger.rules, ledger.wake = scene, rules, False
+        ledger.scene, ledger.rules, ledger.to_wake = scene, rules, False
         mails, windows, ledger.live, ledger.announced, ledger.wake_ups, counts, ledger.final, *rest = frozen
         ledger.report, ledger.reports, ledger.changed_since, ledger.extra_copies, ledger.expired = rest
         ledger.mails = [Mail(*mail) for mail in mails]
@@ -194,8 +196,9 @@ class Ledger:
         self.windows.remove(window)
 
     def announce(self) -> None:
-        self.announced = True
-        self.wake_ups += 1
+        """At most one wake-up of a chunk, or a handful of a lane."""
+        self.announced = self.scene.batch
+        self.wake_ups += self.scene.batch or self.wake_ups < HANDFUL
 
     def finish_batch(self) -> None:
         if sum(self.counts[PLACE[ACCEPTED] :]) >= len(self.mails):
@@ -208,9 +211,9 @@ class Ledger:
 
     def close(self, *, was_finished: bool = False, in_task: bool = False) -> None:
         """At the end of each step."""
-        if self.wake and not self.announced and self.has_claimable():
+        if self.to_wake and not self.announced and self.has_claimable():
             self.announce()
-        self.wake = False
+        self.to_wake = False
         if self.scene.batch and self.is_finished() and not was_finished:
             self.finish_chunk(in_task=in_task)
             self.finish_batch()
@@ -350,7 +353,7 @@ class Ledger:
             if self.mails[row].state == SENDING:
                 self.judge_mail(row, window.nonce, reason)
         self.live -= self.rules.judged_is_not_live
-        self.wake = self.scene.wake_ups
+        self.to_wake = self.scene.wake_ups and self.scene.batch
         self.close(was_finished=self.is_finished())
 
     def judge_mail(self, row: int, nonce: int, reason: str) -> None:
@@ -371,8 +374,10 @@ class Ledger:
         self.close()
 
     def requeue_due(self, row: int) -> None:
+        """Whoever is sending from the chunk takes what has come due, too; if nobody is, it gets a wake-up."""
+        is_new = not self.has_claimable() and self.live == 0
         self.requeue(row)
-        self.wake = self.scene.wake_ups
+        self.to_wake = self.scene.wake_ups and (is_new or not self.scene.batch)
 
     def end_doubts(self, row: int) -> None:
         """The grace is over and no evidence came: one more copy, if that is the policy and it is the first doubt."""
@@ -394,11 +399,22 @@ class Ledger:
 
     def is_lost(self) -> bool:
         """Whether something can be claimed, and no wake-up of it is waiting or at work."""
-        at_work = self.live > 0 and self.rules.wake_waits_for_live
+        at_work = self.scene.batch and self.live > 0 and self.rules.wake_waits_for_live
         return self.has_claimable() and not self.wake_ups and not at_work
 
     def wake_chunks(self) -> None:
         self.announce()
+
+    # wake.lua
+
+    def wake(self) -> None:
+        """A task gives its chunk back before it has seen it finished."""
+        if self.is_finished():
+            if self.scene.batch and not self.announced:
+                self.announce()  # the chord counts it when a task returns
+        elif self.has_claimable():
+            self.to_wake, self.announced = True, False  # the caller has used up its wake-up
+            self.close()
 
     # cancel.lua, report.lua
 

@@ -77,6 +77,7 @@ SCENES = {
     "rows, wake-ups": Scene(
         "hold", batch=True, mails=2, answers=("accepted",), wake_ups=True, faults=("kill", "no_reply"), evidence=False
     ),
+    "rows, wake-ups, retries": Scene("hold", batch=True, mails=2, answers=("accepted", "retry"), wake_ups=True),
     "rows, one kills its workers": Scene("resend", batch=True, mails=3, window=3, answers=("accepted",), poison=0),
 }
 
@@ -90,7 +91,7 @@ DEEP = {
         batch=True,
         mails=2,
         window=2,
-        answers=("accepted", "retry", "limited", "lost_accepted", "lost"),
+        answers=("accepted", "limited", "lost_accepted"),
         faults=(*ONCE, "delay"),
     ),
     "rows, resend": Scene(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from tests.protocol.ledger import IN_DOUBT, IS_QUEUED, WAITING
 from tests.protocol.world import CLAIMING, HELD, HOLDING, IDLE, KNOWN, POSTED, Worker, World
 
-#: SendGrid would not accept more copies of a mail than this in any broken protocol, or it would never end.
+#: SendGrid accepts no more copies of a mail than these: enough to break any promise, and an end to the states.
 MOST_COPIES = 3
 
 
@@ -37,6 +37,8 @@ def steps(world: World) -> Iterator[Step]:
             yield from of_window(world, number, worker)
         elif worker.phase == CLAIMING:
             yield from of_claim(world, number)
+            if world.scene.wake_ups and not world.ledger.read_window(number):
+                yield chance("give_back", number)
         elif world.workers.index(worker) == number:  # one idle worker is like another
             yield from of_idle(world, number)
         if worker.phase != IDLE:

@@ -22,6 +22,7 @@ SENTENCES = {
     "settle_without_reply": "{worker} settles, the reply is lost",
     "settle_delayed": "{worker} settles, and Redis has not got it yet",
     "delayed_arrives": "Redis gets what was on its way",
+    "give_back": "{worker} gives back what is left",
     "kill": "{worker} is killed",
     "kill claim": "{worker} is killed when its claim is done",
     "kill settle": "{worker} is killed when its settle is done",
@@ -98,10 +99,9 @@ def _sentence(step: Step, names: Sequence[str]) -> str:
 
 def _replaced(step: Step, world: World) -> Iterator[int]:
     """The place of a worker that was killed."""
-    number = step.args[0] if step.args else None
-    if isinstance(number, int) and (
-        step.does == "kill" or (step.does == "post" and step.args[1] == world.scene.poison)
-    ):
+    number, *rest = step.args or (None,)
+    posts_poison = step.does == "post" and rest == [world.scene.poison]
+    if isinstance(number, int) and (step.does == "kill" or posts_poison):
         yield number
 
 

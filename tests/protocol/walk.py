@@ -126,6 +126,11 @@ class Twin(Ledger):
         super().wake_chunks()
         self.sweep(f"announced:{self.lane}", self.chunk)
 
+    def wake(self) -> None:
+        super().wake()
+        self.driver.run(self.driver.ledger.wake_chunk(self.chunk))
+        self.agree()
+
     def cancel(self, row: int) -> None:
         super().cancel(row)
         assert self.driver.cancel(self.id(row)) == ("done", 1, 0)
@@ -186,7 +191,7 @@ class Twin(Ledger):
         assert chunk.live == self.live
         for row, mail in enumerate(self.mails):
             self.agree_on_mail(row, mail, found)
-        windows = {name: groups.get(self.chunk) for name, (groups, *_) in found.windows.items()}
+        windows = {name: groups[self.chunk] for name, (groups, *_) in found.windows.items()}
         assert sorted(windows.values()) == sorted(list(window.rows) for window in self.windows)
         held = {self.nonces[window.nonce]: list(window.rows) for window in self.windows if window.nonce != NOBODY}
         assert held.items() <= windows.items()

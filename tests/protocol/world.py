@@ -133,6 +133,11 @@ class World:
         if nonce == self.earlier:
             self.ledger.rename(self.names({nonce: NOBODY}))
 
+    def give_back(self, number: int) -> None:
+        """Between two windows: the task's turn is over, or the worker stops."""
+        self.ledger.wake()
+        self.end_task(number)
+
     def kill(self, number: int, during: str) -> None:
         """While a claim or a settle is under way, or none. That its request is accepted all the same is a step before:
         SendGrid accepts it, and the reply is lost.
