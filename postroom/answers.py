@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from postroom import ids
-from postroom.names import State
+from postroom.names import OnDoubt, State
 
 #: Bytes of a mail's record: attempts (1), last change in seconds (4), receipt (22).
 RECORD_SIZE = 27
@@ -25,8 +25,14 @@ STATES = {
     "u": State.UNRESOLVED,
 }
 
+#: What the ledger keeps no note of, because the state says it all.
+IMPLIED_REASONS = {State.EXPIRED: "expired", State.CANCELLED: "cancelled"}
+
 #: What a batch has in Redis: numbers, and others.
-BATCH_NUMBERS = ("total", "sealed", "final_at", "reported_at", "changed_since", "cursor", *map(str, State))
+BATCH_NUMBERS = (
+    *("total", "sealed", "final_at", "reported_at", "changed_since", "cursor", "resends", "extra_copies"),
+    *map(str, State),
+)
 BATCH_FIELDS = (*BATCH_NUMBERS, "lane", "reported_by", "report", "then")
 
 
@@ -58,8 +64,8 @@ class Claimed(msgspec.Struct, frozen=True):
     """The answer to a claim.
 
     `verdict`: "claimed" (with `groups`: a chunk, and (place, attempt) of each of its mails), "finished" (the chunk, of
-    `size` mails), "idle" (nothing is due), "wait" (the account is paused, for `wait` more milliseconds) or "unknown".
-    `payloads`: for singles, one to each group.
+    `size` mails), "idle" (nothing is due), "wait" (the account is paused, for `wait` more milliseconds), "stopped" (the
+    whole fleet, until `recover`) or "unknown". `payloads`: for singles, one to each group. `step`: the step counter.
     """
 
     verdict: str
@@ -68,6 +74,7 @@ class Claimed(msgspec.Struct, frozen=True):
     reason: str = ""
     size: int = 0
     payloads: list[bytes] = []
+    step: int | None = None
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -86,7 +93,8 @@ class Swept(msgspec.Struct, frozen=True):
     """What a sweep has found.
 
     `swept`: False if another caretaker just did; `more`: a limit cut it short; `thens`: (batch, signature) to publish;
-    `trims`: chunks whose payload is to be trimmed; `dead`: owners judged dead.
+    `trims`: chunks whose payload is to be trimmed; `dead`: owners judged dead; `step`: the step counter; `stopped`: the
+    whole fleet is, until `recover`.
     """
 
     swept: bool
@@ -94,6 +102,16 @@ class Swept(msgspec.Struct, frozen=True):
     thens: list[tuple[str, str]] = []
     trims: list[str] = []
     dead: list[str] = []
+    step: int | None = None
+    stopped: bool = False
+
+
+class End(msgspec.Struct, frozen=True):
+    """A former end of a mail that was retried by hand. `at` (milliseconds): when it was retried."""
+
+    state: State
+    at: int
+    reason: str | None = None
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -106,6 +124,7 @@ class Note(msgspec.Struct, frozen=True):
     receipt: str | None = None
     nonce: str | None = None
     was: dict[str, str] | None = None
+    past: list[End] = []
 
     def error_list(self) -> list[dict[str, Any]]:
         return msgspec.json.decode(self.errors, type=list[dict[str, Any]]) if self.errors else []
@@ -122,6 +141,9 @@ class MailStatus(msgspec.Struct, frozen=True):
     receipt: str | None
     errors: list[dict[str, Any]]
     updated_at: float
+    #: How often it was in doubt; and how it ended before it was retried by hand.
+    doubts: int = 0
+    past: list[End] = []
 
 
 class BatchRecord(msgspec.Struct, frozen=True):
@@ -138,6 +160,9 @@ class BatchRecord(msgspec.Struct, frozen=True):
     report: dict[str, int] | None
     changed_since: int | None
     then: str | None
+    #: Mails that were sent once more after a doubt, and copies beyond the first that evidence has shown.
+    resends: int
+    extra_copies: int
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -148,6 +173,62 @@ class Failure(msgspec.Struct, frozen=True):
     state: State
     reason: str | None
     errors: list[dict[str, Any]]
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A mail that was finished without being accepted, and not because somebody cancelled it.
+
+    `state` is rejected, exhausted, expired or unresolved. `doubts`: how often SendGrid may have accepted it.
+    `has_content`: it can be retried. `updated_at` is in Unix seconds.
+    """
+
+    id: str
+    batch_id: str | None
+    lane: str
+    state: State
+    attempt: int
+    doubts: int
+    reason: str | None
+    errors: list[dict[str, Any]]
+    updated_at: float
+    has_content: bool
+
+
+class DeadPage(NamedTuple):
+    """Some dead letters; `next` is (score, skip) to go on with, None at the end."""
+
+    letters: list[DeadLetter]
+    next: tuple[float, int] | None
+
+
+class Doubt(msgspec.Struct, frozen=True):
+    """A mail in doubt. `ends_at` (Unix seconds): then `then` comes, if no evidence has: "resend" or "unresolved"."""
+
+    id: str
+    batch_id: str | None
+    lane: str
+    attempt: int
+    doubts: int
+    reason: str | None
+    updated_at: float
+    ends_at: float
+    then: str
+
+
+class DoubtPage(NamedTuple):
+    """Some mails in doubt; `next` is where to go on, None at the end."""
+
+    doubts: list[Doubt]
+    next: int | None
+
+
+class Recovered(NamedTuple):
+    """A page of a recovery: where to go on ("0": it is done); chunks seen, mails put in doubt, unsealed chunks."""
+
+    cursor: str
+    chunks: int
+    mails: int
+    unsealed: int
 
 
 class FailedPage(NamedTuple):
@@ -187,20 +268,31 @@ def decode_status(id: str, reply: Any) -> MailStatus | None:
         return None
     state, created, record, packed_note = State(text(reply[0])), int(reply[2]), reply[4], reply[5]
     note = _note.decode(packed_note) if packed_note else Note()
-    attempt, updated_at, receipt = 0, created / 1000, None
-    if len(record) == RECORD_SIZE and any(record):
-        attempt, updated_at = record[0], float(int.from_bytes(record[1:5], "big"))
-        receipt = record[5:].rstrip(b"\0").decode() or note.receipt
+    attempt, updated_at = _attempt_of(record, created / 1000)
+    receipt = (record[5:].rstrip(b"\0").decode() or note.receipt) if record else None
     return MailStatus(
         id=id,
         batch_id=ids.place_of(id).batch,
         state=state,
         attempt=attempt + (state is State.SENDING),
-        reason=(note.reason or None) if state is not State.ACCEPTED else None,
+        reason=_reason(state, note.reason),
         receipt=receipt,
         errors=note.error_list() if state is not State.ACCEPTED else [],
         updated_at=updated_at,
+        doubts=note.doubts,
+        past=note.past,
     )
+
+
+def _attempt_of(record: bytes, created: float) -> tuple[int, float]:
+    """Attempts used, and when the mail last changed (Unix seconds)."""
+    if len(record) == RECORD_SIZE and any(record):
+        return record[0], float(int.from_bytes(record[1:5], "big"))
+    return 0, created
+
+
+def _reason(state: State, noted: str | None) -> str | None:
+    return None if state is State.ACCEPTED else noted or IMPLIED_REASONS.get(state)
 
 
 def decode_batch(reply: Any) -> BatchRecord | None:
@@ -221,6 +313,8 @@ def decode_batch(reply: Any) -> BatchRecord | None:
         report=stored["report"] and _counts.decode(stored["report"]),
         changed_since=number.get("changed_since"),
         then=stored["then"] and text(stored["then"]),
+        resends=number.get("resends", 0),
+        extra_copies=number.get("extra_copies", 0),
     )
 
 
@@ -239,7 +333,59 @@ def _failure(id: str, letter: str, packed_note: bytes) -> Failure:
     if note.was:
         state, reason, errors = State(note.was["state"]), note.was.get("reason"), note.was.get("errors")
     row = ids.place_of(id).row or 0
-    return Failure(id, row, state, reason or None, msgspec.json.decode(errors) if errors else [])
+    return Failure(id, row, state, _reason(state, reason), msgspec.json.decode(errors) if errors else [])
+
+
+def decode_dead(reply: Any) -> DeadPage:
+    letters = []
+    for chunk, lane, has_content, rows in reply[0]:
+        for place, letter, packed_note, record in rows:
+            note = _note.decode(packed_note) if packed_note else Note()
+            id, state = ids.mail_id(text(chunk), place), STATES[text(letter)]
+            attempt, updated_at = _attempt_of(record, 0.0)
+            letters.append(
+                DeadLetter(
+                    id=id,
+                    batch_id=ids.place_of(id).batch,
+                    lane=text(lane),
+                    state=state,
+                    attempt=attempt,
+                    doubts=note.doubts,
+                    reason=_reason(state, note.reason),
+                    errors=note.error_list(),
+                    updated_at=updated_at,
+                    has_content=bool(has_content),
+                )
+            )
+    return DeadPage(letters, (float(reply[1]), int(reply[2])) if len(reply) == 3 else None)
+
+
+def decode_doubts(reply: Any) -> DoubtPage:
+    found, following = reply
+    return DoubtPage([_doubt(values) for values in found], None if following < 0 else following)
+
+
+def _doubt(values: tuple[bytes, ...]) -> Doubt:
+    id, lane, policy, ends, packed_note, record = values
+    note = _note.decode(packed_note)
+    attempt, updated_at = _attempt_of(record, 0.0)
+    is_resent = text(policy) == OnDoubt.RESEND and note.doubts < 2
+    return Doubt(
+        id=text(id),
+        batch_id=ids.place_of(text(id)).batch,
+        lane=text(lane),
+        attempt=attempt,
+        doubts=note.doubts,
+        reason=note.reason,
+        updated_at=updated_at,
+        ends_at=float(ends) / 1000,
+        then="resend" if is_resent else "unresolved",
+    )
+
+
+def decode_recovered(reply: Any) -> Recovered:
+    cursor, chunks, mails, unsealed = reply
+    return Recovered(text(cursor), int(chunks), int(mails), int(unsealed))
 
 
 def decode_stats(reply: Any) -> dict[str, int]:

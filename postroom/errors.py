@@ -80,5 +80,47 @@ class UnknownId(PostroomError, LookupError):
         return f"no mail or batch has the id {self.id!r}; finished ones are kept for 7 days"
 
 
+class InvalidEvents(PostroomError, ValueError):
+    """Not what SendGrid's Event Webhook posts, which is a JSON array of events."""
+
+
+class CannotRetry(PostroomError):
+    """The mail cannot be queued again.
+
+    `reason`: "not_dead" (it is under way, accepted or cancelled), "unresolved" (SendGrid may have it), "content_gone",
+    or "busy" (its chunk is past its deadline, and others of it are not through).
+    """
+
+    def __init__(self, id: str, reason: str, state: str) -> None:
+        super().__init__(id, reason, state)
+        self.id = id
+        self.reason = reason
+        self.state = state
+
+    def __str__(self) -> str:
+        return f"{self.id} is {self.state}: {_WHY_NOT[self.reason]}"
+
+
+class NotDead(PostroomError):
+    """Only dead letters can be purged: rejected, exhausted, expired and unresolved mails."""
+
+    def __init__(self, id: str, state: str) -> None:
+        super().__init__(id, state)
+        self.id = id
+        self.state = state
+
+    def __str__(self) -> str:
+        return f"{self.id} is {self.state}, which is no dead letter"
+
+
+_WHY_NOT = {
+    "not_dead": "only rejected, exhausted, expired and unresolved mails can be retried",
+    "unresolved": "SendGrid may have accepted it. Look for it there (Email Activity), and resolve the doubt; or retry "
+    "it knowing that it may come twice",
+    "content_gone": "its content is gone (purged, damaged, or older than POSTROOM_KEEP_FAILED_DAYS); enqueue it again",
+    "busy": "it is too late for its chunk, of which others are still under way; try again in a few minutes",
+}
+
+
 class ConfigurationError(Exception):
     """A setting is missing or wrong. The message names it and says what to set."""

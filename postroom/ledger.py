@@ -5,7 +5,7 @@ is a Lua script (`postroom/lua`), so it happens as a whole or not at all, by the
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import msgspec
 
@@ -13,16 +13,22 @@ from postroom.answers import (
     BATCH_FIELDS,
     BatchRecord,
     Claimed,
+    DeadPage,
+    DoubtPage,
     Enqueued,
     FailedPage,
     MailStatus,
     OpenBatch,
+    Recovered,
     Settled,
     Stored,
     Swept,
     decode_batch,
     decode_claimed,
+    decode_dead,
+    decode_doubts,
     decode_failed,
+    decode_recovered,
     decode_scores,
     decode_settled,
     decode_stats,
@@ -45,6 +51,19 @@ SLACK = 10.0
 DAY = 86_400.0
 
 _pack = msgspec.msgpack.Encoder().encode
+
+
+class Claimant(TypedDict):
+    """Who claims, and how much.
+
+    `nonce` is `owner/number`; `seen` is the highest step counter that this worker has been told.
+    """
+
+    owner: str
+    nonce: str
+    limit: int
+    account: str
+    seen: int
 
 
 class Ledger:
@@ -126,17 +145,17 @@ class Ledger:
 
     # Workers.
 
-    def claim_chunk(self, chunk: str, *, owner: str, nonce: str, limit: int, account: str) -> Call[Claimed]:
-        """Claim at most `limit` mails of a chunk. Said again with the same nonce, it gives the same window."""
-        args = {"chunk": chunk, "owner": owner, "nonce": nonce, "limit": limit, "account": account}
-        return self._step("claim", {**args, "in_task": True}, decode_claimed)
+    def claim_chunk(self, chunk: str, *, first: bool, **by: Unpack[Claimant]) -> Call[Claimed]:
+        """Claim at most `limit` mails of a chunk. Said again with the same nonce, it gives the same window.
 
-    def claim_lane(
-        self, lane: Lane, *, owner: str, nonce: str, limit: int, account: str, first: bool, drain: str
-    ) -> Call[Claimed]:
-        """Claim at most `limit` singles of a lane. `first`: this is the first claim of a drain."""
-        args = {"lane": lane, "owner": owner, "nonce": nonce, "limit": limit, "account": account}
-        return self._step("claim", {**args, "first": first, "drain": drain, "in_task": True}, decode_claimed)
+        `first`: this is the first claim of a task.
+        """
+        return self._step("claim", {"chunk": chunk, "first": first, **by, "in_task": True}, decode_claimed)
+
+    def claim_lane(self, lane: Lane, *, first: bool, drain: str, **by: Unpack[Claimant]) -> Call[Claimed]:
+        """Claim at most `limit` singles of a lane. `drain` is the template of its wake-up."""
+        args = {"lane": lane, "first": first, "drain": drain, **by, "in_task": True}
+        return self._step("claim", args, decode_claimed)
 
     def settle(
         self,
@@ -154,28 +173,37 @@ class Ledger:
         args = {"groups": packed, "nonce": nonce, "account": account, "in_task": in_task}
         return self._step("settle", args, decode_settled)
 
-    def wake_chunk(self, chunk: str) -> Call[int]:
-        """Announce a chunk, if anything of it can be claimed: its task gives it back."""
-        return self._step("wake", {"chunk": chunk}, int)
+    def wake_chunk(self, chunk: str, *, first: bool) -> Call[int]:
+        """Announce a chunk, if anything of it can be claimed: its task gives it back.
+
+        `first`: it has not claimed yet.
+        """
+        return self._step("wake", {"chunk": chunk, "first": first}, int)
 
     def wake_lane(self, lane: Lane, *, id: str, drain: str) -> Call[int]:
         """Announce a lane, if anything waits in it."""
         return self._step("wake", {"lane": lane, "id": id, "drain": drain}, int)
 
-    def sweep(self, owner: str, drains: Mapping[str, str], *, again: bool = False) -> Call[Swept]:
+    def sweep(self, owner: str, drains: Mapping[str, str], *, seen: int, again: bool = False) -> Call[Swept]:
         """Do what time alone brings about, unless another caretaker did within the last second.
 
-        `again`: go on, where a limit cut the last sweep short.
+        `seen` is the highest step counter that this worker has been told. `again`: go on, where a limit cut the last
+        sweep short.
         """
-        return self._step("sweep", {"owner": owner, "drains": dict(drains), "again": again}, decode_swept)
+        args = {"owner": owner, "drains": dict(drains), "seen": seen, "again": again}
+        return self._step("sweep", args, decode_swept)
 
     def leave(self, owner: str) -> Call[int]:
         """The owner ends, in peace: nobody has to find it dead."""
         return Call(None, ("ZREM", "postroom:owners", owner), int)
 
-    def trim(self, chunk: str, states: str, payload: bytes) -> Call[bool]:
-        """Put a finished chunk's trimmed payload in place; False if its states are not these any more."""
-        return self._step("trim", {"chunk": chunk, "states": states}, bool, payload)
+    def kept(self, chunk: str) -> Call[str]:
+        """Whose content of a finished chunk is kept: a letter a mail, "k" or "-"; empty while it is not finished."""
+        return self._step("kept", {"chunk": chunk}, text)
+
+    def trim(self, chunk: str, kept: str, payload: bytes) -> Call[bool]:
+        """Put a finished chunk's trimmed payload in place; False if `kept` is not the same any more."""
+        return self._step("trim", {"chunk": chunk, "kept": kept}, bool, payload)
 
     def record_report(self, batch: str, by: str) -> Call[bool]:
         """Record the report of a finished batch, once; whether this call did it."""
@@ -185,7 +213,54 @@ class Ledger:
         """The batch's `then` has been published."""
         return self._step("then_published", {"batch": batch}, bool)
 
+    def count(self, counter: str) -> Call[int]:
+        """Add one to a counter of the statistics."""
+        return Call(None, ("HINCRBY", "postroom:stats", counter, 1), int)
+
+    def keep_garbage(self, entry: bytes) -> Call[int]:
+        """Keep a foreign message that was found in a lane; the reply is how many were found since the ledger began."""
+        return self._step("keep_garbage", {}, int, entry)
+
+    # Operators.
+
+    def retry(
+        self, id: str, *, expires_in: float, drains: Mapping[str, str], may_repeat: bool, not_accepted: bool
+    ) -> Call[tuple[str, str]]:
+        """Queue a dead letter again (with `not_accepted` also a mail in doubt).
+
+        The reply is (what, the state it was in), where what is "queued", "unknown", "not_dead", "unresolved",
+        "content_gone" or "busy". `expires_in` seconds from now it expires, if its chunk is through.
+        """
+        args = {
+            "id": id,
+            "expires_in": _ms(expires_in),
+            "drains": dict(drains),
+            "may_repeat": may_repeat,
+            "not_accepted": not_accepted,
+        }
+        return self._step("retry", args, _two_texts)
+
+    def purge(self, id: str) -> Call[tuple[str, str]]:
+        """Delete the content and the errors of a dead letter: ("purged", "unknown" or "not_dead", its state)."""
+        return self._step("purge", {"id": id}, _two_texts)
+
+    def recover(self, cursor: str) -> Call[Recovered]:
+        """Put a page of what is not finished in doubt. The first cursor is "0"; so is the last reply's."""
+        return self._step("recover", {"cursor": cursor}, decode_recovered)
+
     # Looking.
+
+    def dead(self, batch: str | None, score: float | None, skip: int) -> Call[DeadPage]:
+        """A page of the dead letters, newest first; `score` and `skip` are those of the last page's `next`."""
+        return self._step("dead", {"batch": batch, "score": score, "skip": skip}, decode_dead)
+
+    def doubts(self, start: int) -> Call[DoubtPage]:
+        """A page of the mails in doubt, from the `start`th on, by when their grace ends."""
+        return self._step("doubts", {"start": start}, decode_doubts)
+
+    def stopped(self) -> Call[dict[str, str]]:
+        """Why the fleet is stopped; empty if it is not."""
+        return Call(None, ("HGETALL", "postroom:stopped"), decode_texts)
 
     def lane_of(self, chunk: str) -> Call[Lane | None]:
         """The lane of a chunk or single; None if there is none of this id."""
@@ -231,6 +306,10 @@ class Ledger:
         """Singles that wait in a lane."""
         return Call(None, ("LLEN", f"postroom:lane:{lane}:singles"), int)
 
+    def garbage_length(self) -> Call[int]:
+        """Foreign messages that are kept."""
+        return Call(None, ("LLEN", "postroom:garbage"), int)
+
     def owners(self) -> Call[dict[str, float]]:
         """Workers and when each was last heard of (milliseconds of Redis' clock)."""
         return Call(None, ("ZRANGE", "postroom:owners", 0, -1, "WITHSCORES"), decode_scores)
@@ -238,6 +317,10 @@ class Ledger:
 
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
+
+
+def _two_texts(reply: Any) -> tuple[str, str]:
+    return text(reply[0]), text(reply[1])
 
 
 def _packed(terms: Terms) -> dict[str, Any]:

@@ -23,11 +23,18 @@ STEPS = {
     "sweep": (ALWAYS_RUNS, ("judge", "lane", "announce", "report", "drop")),
     "wake": (ALWAYS_RUNS, ("lane",)),
     "trim": (ALWAYS_RUNS, ()),
+    "kept": (READS_ONLY, ()),
     "cancel": (ALWAYS_RUNS, ()),
+    "retry": (ALWAYS_RUNS, ("lane", "report")),
+    "purge": (ALWAYS_RUNS, ()),
+    "recover": (ALWAYS_RUNS, ()),
     "record_report": (ALWAYS_RUNS, ("report",)),
     "then_published": (ALWAYS_RUNS, ()),
+    "keep_garbage": (ALWAYS_RUNS, ()),
     "status": (READS_ONLY, ()),
     "failed": (READS_ONLY, ()),
+    "dead": (READS_ONLY, ()),
+    "doubts": (READS_ONLY, ()),
 }
 
 

@@ -16,6 +16,10 @@ from postroom.names import DELIVER, DRAIN, REPORT, Lane
 
 ID, AT, ROW = "@ID@", "@AT@", "@ROW@"
 
+#: The version of Postroom, major and minor, that was the first to make wake-ups of this form. A worker delivers those
+#: of its own and of older versions (the first, 0.1, did not tell), and sets newer ones aside.
+VERSION = "0.2"
+
 
 @cache
 def drain_template(lane: Lane) -> str:
@@ -71,7 +75,7 @@ def _template(lane: Lane, task: str, args: tuple[str, ...], *, ignore_result: bo
         "delivery_info": {"exchange": "", "routing_key": lane.value},
         "delivery_tag": f"{ID}-{AT}",
     }
-    headers = {**task_message.headers, "postroom_at": AT}
+    headers = {**task_message.headers, "postroom_at": AT, "postroom_version": VERSION}
     message = Channel.prepare_message(
         _no_channel, dumps(task_message.body), 0, "application/json", "utf-8", headers, properties
     )

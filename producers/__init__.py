@@ -6,12 +6,15 @@ with Postroom() as postroom:
     mail_id = postroom.enqueue(mail, key="order-1234-receipt")
 """
 
-from postroom.answers import Failure, MailStatus
+from postroom.answers import DeadLetter, Doubt, Failure, MailStatus
 from postroom.errors import (
+    CannotRetry,
     ConfigurationError,
     Fault,
+    InvalidEvents,
     InvalidMail,
     KeyConflict,
+    NotDead,
     PostroomError,
     QueueFull,
     QueueUnavailable,
@@ -21,6 +24,8 @@ from postroom.names import Lane, OnDoubt, State
 from postroom.settings import Settings
 from producers.async_client import AsyncBatch, AsyncPostroom
 from producers.client import Batch, Postroom
+from producers.evidence import Evidence
+from producers.operator import Operator
 from producers.results import AsyncReport, Cancellation, Progress, Report
 
 __all__ = [
@@ -29,14 +34,21 @@ __all__ = [
     "AsyncReport",
     "Batch",
     "Cancellation",
+    "CannotRetry",
     "ConfigurationError",
+    "DeadLetter",
+    "Doubt",
+    "Evidence",
     "Failure",
     "Fault",
+    "InvalidEvents",
     "InvalidMail",
     "KeyConflict",
     "Lane",
     "MailStatus",
+    "NotDead",
     "OnDoubt",
+    "Operator",
     "Postroom",
     "PostroomError",
     "Progress",

@@ -14,6 +14,7 @@ from postroom.mail import MailLike
 from postroom.names import Lane, OnDoubt
 from postroom.settings import Settings
 from producers.client import FIRST_LOOK, LAST_LOOK, NO_MAILS
+from producers.evidence import Events, Evidence, proofs_in
 from producers.intake import terms
 from producers.operations import Operation, Operations, Step
 from producers.results import AsyncReport, Cancellation, Progress, counted, progress_of
@@ -94,6 +95,12 @@ class AsyncPostroom:
     async def cancel(self, id: str) -> Cancellation:
         """Cancel a mail, or what is left of a batch. Raises `UnknownId`."""
         return await self._drive(self._operations.cancel(id))
+
+    async def evidence(self, events: Events) -> Evidence:
+        """Take what SendGrid's Event Webhook posts; see `Postroom.evidence`."""
+        proofs, others = proofs_in(events)
+        await self._drive(self._operations.evidence(proofs))
+        return Evidence(len({proof.id for proof in proofs}), others)
 
     async def close(self) -> None:
         """Close the connections of this event loop."""

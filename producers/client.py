@@ -12,6 +12,7 @@ from postroom.connection import Connection
 from postroom.mail import MailLike
 from postroom.names import Lane, OnDoubt
 from postroom.settings import Settings
+from producers.evidence import Events, Evidence, proofs_in
 from producers.intake import terms
 from producers.operations import Operation, Operations, Step
 from producers.results import Cancellation, Progress, Report, counted, progress_of
@@ -110,6 +111,16 @@ class Postroom:
     def cancel(self, id: str) -> Cancellation:
         """Cancel a mail, or what is left of a batch. Raises `UnknownId`."""
         return self._drive(self._operations.cancel(id))
+
+    def evidence(self, events: Events) -> Evidence:
+        """Take what SendGrid's Event Webhook posts: proof that mails were accepted, also of those in doubt.
+
+        `events` is the body of the request, or the events in it. Check the request's signature before: whoever can
+        call this can have mails taken for accepted. Raises `InvalidEvents`.
+        """
+        proofs, others = proofs_in(events)
+        self._drive(self._operations.evidence(proofs))
+        return Evidence(len({proof.id for proof in proofs}), others)
 
     def close(self) -> None:
         self._connection.close()

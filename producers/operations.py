@@ -6,7 +6,8 @@ Each is a generator. It yields a ledger `Call` and is sent the reply; or `TAKE`,
 """
 
 import hashlib
-from collections.abc import Generator
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from enum import Enum
 from typing import Any, TypeVar
@@ -20,8 +21,10 @@ from postroom.connection import Unreachable
 from postroom.errors import InvalidMail, KeyConflict, QueueFull, QueueUnavailable, UnknownId
 from postroom.ledger import Ledger
 from postroom.mail import MailLike
+from postroom.outcome import Kind, Outcome
 from postroom.settings import Settings
 from postroom.terms import Terms
+from producers.evidence import Proof
 from producers.intake import Intake, fingerprint, hashed
 from producers.results import Cancellation
 
@@ -39,6 +42,7 @@ Operation = Generator[Any, Any, T]
 #: One breath between so many mails, chunks or pages: well below the 10 ms that an event loop may be held.
 MAILS_A_BREATH = 8
 CHUNKS_A_PAGE = 20
+MAILS_A_STEP = 200
 FULL = "Redis has less than 15 % of its memory left; nothing was enqueued. Let workers send, or raise its maxmemory"
 
 
@@ -167,7 +171,22 @@ class Operations:
             if what == "unknown":
                 raise UnknownId(id)
             return Cancellation(cancelled, too_late)
+        if record.sealed is None:
+            yield from self._drop(id)
+            sealed = yield from _ask(self._ledger.batch(id), id)
+            if sealed is None:
+                return Cancellation(record.total, 0)
         return (yield from self._cancel_batch(id))
+
+    def evidence(self, proofs: Sequence[Proof]) -> Operation[None]:
+        """Settle mails that SendGrid has proved to have; of unknown ones nothing comes."""
+        for page in batched(proofs, MAILS_A_STEP):
+            groups: dict[str, list[tuple[int, Outcome, float]]] = defaultdict(list)
+            for id, receipt in page:
+                place = ids.place_of(id)
+                groups[place.chunk].append((place.place, Outcome(Kind.ACCEPTED, receipt=receipt), 0.0))
+            call = self._ledger.settle(list(groups.items()), nonce=None, account="", in_task=False)
+            yield from _ask(call, page[0].id)
 
     def _cancel_batch(self, batch: str) -> Operation[Cancellation]:
         start, cancelled, too_late = 0, 0, 0
@@ -239,6 +258,11 @@ class _Storing:
         chunk.running = self._running.hex()
         self._chunk = _Chunk(self.row)
         return chunk
+
+
+def batched(proofs: Sequence[Proof], size: int) -> Iterator[Sequence[Proof]]:
+    for start in range(0, len(proofs), size):
+        yield proofs[start : start + size]
 
 
 def _serialized(then: Signature | None) -> str | None:

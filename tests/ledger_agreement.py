@@ -50,7 +50,8 @@ def batches(snapshot: Snapshot, model: Model) -> None:
         assert int(record.get("final_at", 0)) == (batch.final_at or 0)
         assert int(record.get("reported_at", 0)) == (batch.reported_at or 0)
         assert int(record.get("changed_since", 0)) == (batch.changed_since or 0)
-        assert batch.final_at is None or sum(counts.get(state, 0) for state in FINISHED_STATES) == batch.total
+        is_over = sum(counts.get(state, 0) for state in FINISHED_STATES) == batch.total
+        assert not (batch.sealed and is_over) or batch.final_at is not None
 
 
 def windows(snapshot: Snapshot, model: Model) -> None:
@@ -87,6 +88,8 @@ def work_left(snapshot: Snapshot, model: Model) -> None:
     all_batches = model.batches.values()
     assert snapshot.scores("unsealed") == {batch.id: batch.touched_at for batch in all_batches if not batch.sealed}
     assert snapshot.scores("announce") == {batch.id: batch.announce_at for batch in all_batches if batch.announce_at}
+    dead = {chunk.id for chunk in model.chunks.values() if chunk.has_dead}
+    assert dead <= snapshot.scores("dead").keys(), "a dead letter can't be found"
     unreported = {batch.id: batch.final_at for batch in all_batches if batch.final_at and not batch.reported_at}
     assert snapshot.scores("unreported") == unreported
     assert snapshot.scores("then") == {batch.id: batch.then_at for batch in all_batches if batch.then_at is not None}
@@ -120,12 +123,12 @@ def records_end(snapshot: Snapshot, model: Model) -> None:
 
 
 def content_ends(snapshot: Snapshot, model: Model) -> None:
-    """Content is there until its mail is finished; then it goes, at once if the mail was accepted."""
+    """Content is there until its mail is finished; then it goes, at once if nobody will send it again."""
     for chunk in model.chunks.values():
         ends = snapshot.ends(f"payload:{chunk.id}")
         if not chunk.is_finished:
             assert ends is None
-        elif set(chunk.states) == {ACCEPTED}:
+        elif not chunk.has_dead:
             assert ends == "gone"
         else:
             assert ends not in (None, "gone")

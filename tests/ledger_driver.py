@@ -11,10 +11,10 @@ import msgspec
 import redis
 
 from postroom import ids, wakeup
-from postroom.answers import BatchRecord, Claimed, Enqueued, Failure, MailStatus, Settled, Swept
+from postroom.answers import BatchRecord, Claimed, DeadLetter, Enqueued, Failure, MailStatus, Settled, Swept
 from postroom.call import Call
 from postroom.connection import Connection
-from postroom.ledger import Ledger
+from postroom.ledger import Claimant, Ledger
 from postroom.names import Lane, OnDoubt, State
 from postroom.outcome import Kind, Outcome
 from postroom.script import SCRIPTS, Script
@@ -194,22 +194,25 @@ class Driver:
         return f"{owner}/{next(self._numbers)}"
 
     def claim(
-        self, source: str, *, owner: str = "ann", limit: int = 10, nonce: str | None = None, first: bool = False
+        self,
+        source: str,
+        *,
+        owner: str = "ann",
+        limit: int = 10,
+        nonce: str | None = None,
+        first: bool | None = None,
+        seen: int = 0,
     ) -> tuple[str, Claimed]:
-        """Claim from a chunk, or from a lane if that is the source's name; the nonce, and what came."""
+        """Claim from a chunk, or from a lane if that is the source's name; the nonce, and what came.
+
+        Unless told otherwise, a claim from a chunk is the first of its task, and one from a lane a later one.
+        """
         nonce = nonce or self.nonce(owner)
+        by = Claimant(owner=owner, nonce=nonce, limit=limit, account=self.account, seen=seen)
         if source in DRAINS:
-            call = self.ledger.claim_lane(
-                Lane(source),
-                owner=owner,
-                nonce=nonce,
-                limit=limit,
-                account=self.account,
-                first=first,
-                drain=DRAINS[source],
-            )
+            call = self.ledger.claim_lane(Lane(source), first=first or False, drain=DRAINS[source], **by)
         else:
-            call = self.ledger.claim_chunk(source, owner=owner, nonce=nonce, limit=limit, account=self.account)
+            call = self.ledger.claim_chunk(source, first=first is not False, **by)
         return nonce, self.run(call)
 
     def settle(self, nonce: str | None, groups: Mapping[str, Sequence[Mail]], *, in_task: bool = True) -> Settled:
@@ -232,8 +235,35 @@ class Driver:
         place = ids.place_of(id)
         return self.settle(None, {place.chunk: [(place.place, accepted(receipt), 0.0)]}, in_task=False)
 
-    def sweep(self, owner: str = "caretaker", *, again: bool = False) -> Swept:
-        return self.run(self.ledger.sweep(owner, DRAINS, again=again))
+    def retry(
+        self, id: str, *, expires_in: float = HOUR, may_repeat: bool = False, not_accepted: bool = False
+    ) -> tuple[str, str]:
+        call = self.ledger.retry(
+            id, expires_in=expires_in, drains=DRAINS, may_repeat=may_repeat, not_accepted=not_accepted
+        )
+        return self.run(call)
+
+    def recover(self) -> tuple[int, int]:
+        """Recover to the end; how many mails were put in doubt, and how many chunks left alone."""
+        cursor, mails, unsealed = "0", 0, 0
+        while True:
+            page = self.run(self.ledger.recover(cursor))
+            cursor, mails, unsealed = page.cursor, mails + page.mails, unsealed + page.unsealed
+            if cursor == "0":
+                return mails, unsealed
+
+    def dead_letters(self, batch: str | None = None) -> list[DeadLetter]:
+        letters: list[DeadLetter] = []
+        score, skip = None, 0
+        while True:
+            page = self.run(self.ledger.dead(batch, score, skip))
+            letters += page.letters
+            if page.next is None:
+                return letters
+            score, skip = page.next
+
+    def sweep(self, owner: str = "caretaker", *, again: bool = False, seen: int = 0) -> Swept:
+        return self.run(self.ledger.sweep(owner, DRAINS, seen=seen, again=again))
 
     def sweeps(self, seconds: float, *, alive: Iterable[str] = ()) -> list[Swept]:
         """Let time pass, with a sweep each second; these owners are heard of too."""

@@ -20,6 +20,8 @@ ACCEPTED, REJECTED, EXHAUSTED, EXPIRED, CANCELLED, UNRESOLVED = "a", "r", "x", "
 CLAIMABLE = {QUEUED, ALONE}
 IS_QUEUED = {QUEUED, ALONE, WAITING}
 FINISHED = {ACCEPTED, REJECTED, EXHAUSTED, EXPIRED, CANCELLED, UNRESOLVED}
+#: Dead letters: they can be retried by hand.
+DEAD = {REJECTED, EXHAUSTED, EXPIRED, UNRESOLVED}
 NAMES = {
     QUEUED: "queued",
     WAITING: "queued",
@@ -67,6 +69,8 @@ class Mail:
     #: What the report says of it (state, reason, errors), if that is not the truth any more.
     was: tuple[str, str, str] | None = None
     changed_at: int | None = None
+    #: Attempts used when it was last retried by hand.
+    base: int = 0
 
     @property
     def is_finished(self) -> bool:
@@ -91,6 +95,15 @@ class Chunk:
     @property
     def is_finished(self) -> bool:
         return all(mail.is_finished for mail in self.mails)
+
+    @property
+    def has_dead(self) -> bool:
+        return any(mail.state in DEAD for mail in self.mails)
+
+    @property
+    def kept(self) -> str:
+        """Whose content is kept."""
+        return "".join("k" if mail.state in DEAD else "-" for mail in self.mails)
 
     @property
     def is_claimable(self) -> bool:
@@ -192,7 +205,8 @@ class Account:
         longer = min(LONGEST_PAUSE, max(FIRST_PAUSE, self.interval * (1 if asked else 2)))
         self.interval = FIRST_PAUSE if self.kind is None else longer
         self.until = max(self.until, now + (asked or self.interval))
-        self.kind, self.reason = kind, reason
+        if kind != "limited" or self.kind is None:  # otherwise a probe is still due
+            self.kind, self.reason = kind, reason
 
 
 class Model:
@@ -214,6 +228,8 @@ class Model:
         self.keys: dict[str, tuple[str, str]] = {}
         self.stats: Counter[str] = Counter()
         self.to_trim: set[str] = set()
+        #: Claims and sweeps so far; after a recovery it counts on from the time in microseconds.
+        self.step = 0
         self.swept_at: int | None = None
         self.judge_from = 0
 
@@ -332,8 +348,7 @@ class Model:
             if mail.state == CANCELLED:
                 cancelled += 1
             elif mail.state in IS_QUEUED and mail.doubts == 0:
-                mail.reason = "cancelled"
-                self._move(chunk, mail, CANCELLED)
+                self._fail(chunk, mail, CANCELLED, "cancelled")
                 cancelled += 1
             else:
                 too_late += 1
@@ -393,6 +408,7 @@ class Model:
         for id, rows in groups.items():
             for row in rows:
                 self._move(self.chunks[id], self.chunks[id].mails[row], SENDING)
+        self.step += 1
         window = self.windows[nonce] = Window(nonce, is_probe, self.now + self.window_life, groups)
         self.owners[window.owner] = self.now
         if is_probe:
@@ -408,7 +424,7 @@ class Model:
             left = [(row, mails[row].attempts + 1) for row in rows if mails[row].state == SENDING]
             if left:
                 groups.append((id, left))
-        return Claimed("claimed", groups=groups)
+        return Claimed("claimed", groups=groups, step=self.step)
 
     def settle(
         self,
@@ -478,7 +494,7 @@ class Model:
         elif kind in ("retry", "unavailable", "unsent"):
             # A probe's 503 uses no attempt, so that an outage burns none.
             mail.attempts += kind == "retry" or (kind == "unavailable" and not is_probe)
-            if mail.attempts >= self.most_attempts:
+            if mail.attempts - mail.base >= self.most_attempts:
                 self._fail(chunk, mail, EXHAUSTED, reason)
             else:
                 mail.reason = reason
@@ -539,7 +555,7 @@ class Model:
     def _pause(self, account: Account, kind: str, reason: str, asked: int | None = None) -> str:
         self.stats["pauses"] += account.kind is None
         account.pause(self.now, kind, reason, asked)
-        return reason
+        return account.reason
 
     def leave(self, owner: str) -> int:
         return int(self.owners.pop(owner, None) is not None)
@@ -560,12 +576,63 @@ class Model:
         was_waiting, batch.then_at = batch.then_at is not None, None
         return was_waiting
 
+    # Operators.
+
+    def retry(
+        self, chunk_id: str, row: int, *, expires_in: int, may_repeat: bool, not_accepted: bool
+    ) -> tuple[str, str]:
+        """Queue a dead letter again, or a mail in doubt that is known not to be accepted."""
+        chunk = self.chunks[chunk_id]
+        mail = chunk.mails[row]
+        state = NAMES[mail.state]
+        if mail.state not in DEAD and not (mail.state == IN_DOUBT and not_accepted):
+            return "not_dead", state
+        if mail.state == UNRESOLVED and not (not_accepted or may_repeat):
+            return "unresolved", state
+        has_others = any(not other.is_finished for other in chunk.mails if other is not mail)
+        if has_others and self.now >= chunk.expires:
+            return "busy", state
+        if not has_others:
+            chunk.expires = max(chunk.expires, self.now + expires_in)
+        chunk.deadline, chunk.kept_until = chunk.expires, None
+        self.to_trim.discard(chunk.id)
+        if chunk.batch:
+            self._revive_batch(self.batches[chunk.batch], chunk.expires)
+        mail.base = mail.attempts
+        self._requeue(chunk, mail)
+        mail.reason = mail.errors = ""
+        mail.nonce = None
+        mail.doubts *= not not_accepted
+        self.stats["retried"] += 1
+        return "queued", state
+
+    def _revive_batch(self, batch: Batch, expires: int) -> None:
+        """What is final is reported as it was."""
+        self.record_report(batch.id, "retry")
+        if batch.kept_until is not None:
+            batch.kept_until = max(batch.kept_until, expires + self.keep)
+
+    def recover(self) -> None:
+        """This is a copy: what is not finished may have been sent since."""
+        self.windows.clear()
+        self.owners.clear()
+        for chunk, _, mail in list(self.mails()):
+            if self._is_sealed(chunk) and self._may_be_sent(chunk, mail):
+                self._doubt(chunk, mail, "restored", None)
+        self.step = self.now * 1000
+
+    def _may_be_sent(self, chunk: Chunk, mail: Mail) -> bool:
+        if mail.is_finished or chunk.send_at > self.now or (mail.state == WAITING and mail.due > self.now):
+            return False
+        return mail.state != IN_DOUBT or mail.reason != "restored"
+
     # The caretaker.
 
     def sweep(self, owner: str, *, again: bool = False) -> Swept:
         self.owners[owner] = self.now
         if self.swept_at is not None and self.now - self.swept_at < EACH and not again:
             return Swept(swept=False)
+        self.step += 1
         dead = self._judge() if self._may_judge() else []
         self.swept_at = self.now
         self._queue_due()
@@ -575,7 +642,7 @@ class Model:
         for batch in self.batches.values():
             if batch.final_at is not None and batch.final_at <= self.now - REPORT_LATE:
                 self.record_report(batch.id, "caretaker")
-        return Swept(True, more, self._pending_thens(), sorted(self.to_trim), dead)
+        return Swept(True, more, self._pending_thens(), sorted(self.to_trim), dead, self.step)
 
     def _may_judge(self) -> bool:
         if self.swept_at is None or self.now - self.swept_at > GAP:
@@ -622,7 +689,7 @@ class Model:
                 self._move(chunk, mail, UNRESOLVED)
             elif self.now >= chunk.expires:
                 self._fail(chunk, mail, EXPIRED, "expired")
-            elif mail.attempts >= self.most_attempts:
+            elif mail.attempts - mail.base >= self.most_attempts:
                 self._fail(chunk, mail, EXHAUSTED, mail.reason)
             else:
                 self.stats["resends"] += 1
@@ -670,7 +737,8 @@ class Model:
 
     def _fail(self, chunk: Chunk, mail: Mail, state: str, reason: str, errors: str = "") -> None:
         """Finished without being accepted. After a doubt nobody can say that it was not sent: it is unresolved."""
-        mail.reason, mail.errors = reason, errors
+        if NAMES[state] != reason or mail.reason or mail.doubts:  # otherwise the state says it all
+            mail.reason, mail.errors = reason, errors
         self._move(chunk, mail, UNRESOLVED if mail.doubts else state)
 
     def _doubt(self, chunk: Chunk, mail: Mail, reason: str, nonce: str | None) -> None:
@@ -698,7 +766,7 @@ class Model:
             self._finish_chunk(chunk, was_finished=was_finished)
 
     def _finish_chunk(self, chunk: Chunk, *, was_finished: bool) -> None:
-        if {mail.state for mail in chunk.mails} == {ACCEPTED}:
+        if not chunk.has_dead:
             self.to_trim.discard(chunk.id)
         elif chunk.batch:
             self.to_trim.add(chunk.id)

@@ -23,7 +23,7 @@ from postroom.outcome import Kind, Outcome
 from postroom.settings import Settings
 from tests.ledger_agreement import LANES, agree
 from tests.ledger_driver import DRAINS, Driver, Edit, as_shipped
-from tests.ledger_model import ACCEPTED, DAY, EACH, FINISHED, GAP, IN_DOUBT, LIFE, REPORT_LATE, WAITING, Model
+from tests.ledger_model import ACCEPTED, DAY, DEAD, EACH, FINISHED, GAP, IN_DOUBT, LIFE, REPORT_LATE, WAITING, Model
 from tests.ledger_snapshot import Snapshot
 
 T = TypeVar("T")
@@ -62,6 +62,7 @@ STEPS = {
     "watch": 2,
     "jump": 4,
     "keep_house": 1,
+    "operate": 1,
 }
 #: Of an attempt that came to one of these, its worker knows that SendGrid has not accepted it.
 NOT_ACCEPTED = (Kind.REJECTED, Kind.RETRY, Kind.UNAVAILABLE, Kind.UNSENT, Kind.LIMITED, Kind.REFUSED, Kind.RELEASED)
@@ -84,6 +85,8 @@ class Protocol(RuleBasedStateMachine):
         self.states: dict[str, str] = {}
         #: The states in which the mails of a reported batch were when its report was last looked at.
         self.reported: dict[str, str] = {}
+        #: How often somebody has had a mail sent again that may have been accepted.
+        self.repeats: Counter[str] = Counter()
         self.number = 0
 
     def new(self, letter: str) -> str:
@@ -259,7 +262,8 @@ class Protocol(RuleBasedStateMachine):
     def may_be_sent(self, nonce: str, chunk: str, mail: str) -> None:
         """The promise: of attempts that SendGrid may have accepted, hold makes one, and resend at most one more."""
         earlier = [outcome for (_, other), outcome in self.attempts.items() if other == mail and _may_count(outcome)]
-        assert len(earlier) <= (self.model.chunks[chunk].policy == "resend"), f"{mail} is sent too often"
+        most = (self.model.chunks[chunk].policy == "resend") + self.repeats[mail]
+        assert len(earlier) <= most, f"{mail} is sent too often"
         self.attempts[nonce, mail] = None
 
     def settle_some(self, data: st.DataObject, nonce: str, how_many: int) -> None:
@@ -303,7 +307,9 @@ class Protocol(RuleBasedStateMachine):
             ledger = self.driver.ledger
             is_lane = source == lane
             give_back = (
-                ledger.wake_lane(Lane(lane), id=nonce, drain=DRAINS[lane]) if is_lane else ledger.wake_chunk(source)
+                ledger.wake_lane(Lane(lane), id=nonce, drain=DRAINS[lane])
+                if is_lane
+                else ledger.wake_chunk(source, first=False)
             )
             self.driver.run(give_back)
 
@@ -327,6 +333,22 @@ class Protocol(RuleBasedStateMachine):
         place = ids.place_of(mail)
         receipt = _receipt_of(f"{nonce} {mail}") if data.draw(st.booleans()) else None
         self.settle_groups(None, {place.chunk: [(place.place, Outcome(Kind.ACCEPTED, receipt=receipt), 0.0)]})
+
+    def operate(self, data: st.DataObject) -> None:
+        """Somebody retries a mail by hand, or recovers."""
+        if data.draw(st.sampled_from([True, False, False, False])):
+            self.driver.recover()
+            self.model.recover()
+            return
+        mails = [(chunk.id, row, mail) for chunk, row, mail in self.model.mails()]
+        likely = [each for each in mails if each[2].state in DEAD | {IN_DOUBT}]
+        chunk, row, mail = self.pick(data, likely, mails)
+        # Who says that a mail was not accepted must be right.
+        could = any(id == mail.id and _may_count(outcome) for (_, id), outcome in self.attempts.items())
+        how = {"may_repeat": data.draw(st.booleans()), "not_accepted": not could and data.draw(st.booleans())}
+        real = self.driver.retry(mail.id, expires_in=LATER, **how)
+        assert real == self.model.retry(chunk, row, expires_in=LATER * 1000, **how)
+        self.repeats[mail.id] += real == ("queued", "unresolved") and not how["not_accepted"]
 
     # Caretakers, and time.
 
@@ -393,9 +415,10 @@ class Protocol(RuleBasedStateMachine):
             assert self.driver.run(ledger.leave(owner)) == self.model.leave(owner)
         elif what == "trim":
             for id in sorted(self.model.to_trim)[:1]:
-                states = self.model.chunks[id].states
-                assert not self.driver.run(ledger.trim(id, "?" + states[1:], b"trimmed"))
-                assert self.driver.run(ledger.trim(id, states, b"trimmed"))
+                kept = self.driver.run(ledger.kept(id))
+                assert kept == self.model.chunks[id].kept
+                assert not self.driver.run(ledger.trim(id, "?" + kept[1:], b"trimmed"))
+                assert self.driver.run(ledger.trim(id, kept, b"trimmed"))
                 self.model.to_trim.discard(id)
         elif self.model.batches:
             final = [batch.id for batch in self.model.batches.values() if batch.final_at]
@@ -449,8 +472,9 @@ class Protocol(RuleBasedStateMachine):
 
     def is_over(self) -> bool:
         sealed = [batch for batch in self.model.batches.values() if batch.sealed]
-        singles = [chunk for chunk in self.model.chunks.values() if not chunk.batch]
-        return all(batch.reported_at for batch in sealed) and all(chunk.is_finished for chunk in singles)
+        chunks = [chunk for chunk in self.model.chunks.values() if not chunk.batch]
+        chunks += [chunk for batch in sealed for chunk in batch.chunks]
+        return all(batch.reported_at for batch in sealed) and all(chunk.is_finished for chunk in chunks)
 
     def work_off(self, lane: str) -> bool:
         """Work until a lane's queue is empty; whether there was anything in it."""

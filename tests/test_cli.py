@@ -419,7 +419,7 @@ def test_a_worker_on_another_host_is_not_one_of_this(redis_url: str) -> None:
     """Not even one whose host's name begins like this one's."""
     connection = Connection(redis_url, timeout=5)
     for owner in (f"{socket.gethostname()}-2-1-abcd1234", "elsewhere-1-abcd1234"):
-        connection.run(ledger().sweep(owner, {}))
+        connection.run(ledger().sweep(owner, {}, seen=0))
     connection.close()
     assert (
         len(str(findings(postroom("doctor", "--json", POSTROOM_REDIS_URL=redis_url))["workers"]["detail"]).split()) > 2

@@ -286,7 +286,7 @@ def test_a_settle_tells_its_worker_of_the_pause(driver: Driver) -> None:
 
     driver.later(1)
     nonce, claimed = driver.claim("transactional")
-    assert driver.settle_all(nonce, claimed, limited(1)).paused == "http_429"
+    assert driver.settle_all(nonce, claimed, limited(1)).paused == "http_401"  # a probe is still due
 
     driver.later(2)
     nonce, claimed = driver.claim("transactional")

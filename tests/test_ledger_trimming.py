@@ -12,7 +12,9 @@ LASTING = {
     "postroom:lane:bulk",
     "postroom:lane:transactional",
     "postroom:owners",
+    "postroom:dead",
     "postroom:stats",
+    "postroom:step",
     "postroom:swept_at",
     "postroom:judge_from",
 }
@@ -58,7 +60,7 @@ def test_a_chunk_with_failed_mail_is_to_be_trimmed_by_whoever_finishes_it(driver
     settled = driver.settle(nonce, {f"{batch}.0": [(0, accepted(), 0.0), (1, REJECTED, 0.0)]})
 
     assert settled.trims == [f"{batch}.0"]
-    assert driver.run(driver.ledger.trim(f"{batch}.0", "ar", b"trimmed"))
+    assert driver.run(driver.ledger.trim(f"{batch}.0", "-k", b"trimmed"))
     assert driver.run(driver.ledger.payload(f"{batch}.0")) == b"trimmed"
     assert driver.redis.ttl(f"postroom:payload:{batch}.0") == pytest.approx(7 * DAY, abs=60)
 
@@ -68,10 +70,10 @@ def test_a_chunk_that_has_changed_meanwhile_is_not_trimmed(driver: Driver) -> No
     driver.attempt(f"{batch}.0", REJECTED)
     driver.evidence(f"{batch}.0.0")
 
-    assert not driver.run(driver.ledger.trim(f"{batch}.0", "rr", b"trimmed"))
+    assert not driver.run(driver.ledger.trim(f"{batch}.0", "kk", b"trimmed"))
 
     assert driver.run(driver.ledger.payload(f"{batch}.0")) == b"payload"
-    assert driver.run(driver.ledger.trim(f"{batch}.0", "ar", b"trimmed"))
+    assert driver.run(driver.ledger.trim(f"{batch}.0", "-k", b"trimmed"))
 
 
 def test_a_window_that_ends_later_calls_for_no_trimming(driver: Driver) -> None:
@@ -79,7 +81,7 @@ def test_a_window_that_ends_later_calls_for_no_trimming(driver: Driver) -> None:
     driver.attempt(f"{batch}.0", REJECTED, limit=1)
     nonce, claimed = driver.claim(f"{batch}.0")
     driver.evidence(f"{batch}.0.1")
-    driver.run(driver.ledger.trim(f"{batch}.0", "ra", b"trimmed"))
+    driver.run(driver.ledger.trim(f"{batch}.0", "k-", b"trimmed"))
 
     assert driver.settle_all(nonce, claimed, TIMEOUT).trims == []
 
@@ -91,7 +93,7 @@ def test_a_caretaker_is_told_of_what_nobody_has_trimmed(driver: Driver) -> None:
 
     assert driver.sweeps(1)[0].trims == [f"{batch}.0"]
 
-    driver.run(driver.ledger.trim(f"{batch}.0", "r", b""))
+    driver.run(driver.ledger.trim(f"{batch}.0", "k", b""))
     assert driver.sweeps(1)[0].trims == []
     assert driver.run(driver.ledger.payload(f"{batch}.0")) is None
 
@@ -112,7 +114,7 @@ def test_the_content_of_a_chunk_that_has_gone_goes_too(driver: Driver) -> None:
     driver.attempt(f"{batch}.0", REJECTED)
     driver.redis.delete(f"postroom:chunk:{batch}.0")
 
-    assert driver.run(driver.ledger.trim(f"{batch}.0", "r", b"trimmed"))
+    assert driver.run(driver.ledger.trim(f"{batch}.0", "k", b"trimmed"))
 
     assert driver.run(driver.ledger.payload(f"{batch}.0")) is None
 
@@ -154,8 +156,8 @@ def test_of_finished_mail_nothing_stays_for_ever(driver: Driver) -> None:
     driver.run(driver.ledger.then_published(batch))
     driver.evidence(f"{batch}.0.1", "receipt-of-first-copy.")
     driver.evidence(f"{batch}.0.1", "receipt-of-second-one.")
-    for chunk, states in ((f"{batch}.0", "aac"), (f"{batch}.3", "cc")):
-        driver.run(driver.ledger.trim(chunk, states, b"trimmed"))
+    for chunk, kept in ((f"{batch}.0", "---"), (f"{batch}.3", "--")):
+        driver.run(driver.ledger.trim(chunk, kept, b"trimmed"))
     driver.sweeps(1)
     driver.redis.delete("bulk", "transactional")
 

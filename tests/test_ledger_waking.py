@@ -156,10 +156,10 @@ def test_turns_and_retries_do_not_multiply_wake_ups(driver: Driver) -> None:
             nonce, claimed = driver.claim(chunk, limit=3)
             driver.sweeps(1, alive=["ann"])
             driver.settle_all(nonce, claimed, RETRY, delay=1)
-            driver.run(driver.ledger.wake_chunk(chunk))
+            driver.run(driver.ledger.wake_chunk(chunk, first=False))
         most = max(most, len(driver.wake_ups("bulk")))
 
-    assert most <= 6
+    assert most <= 3
 
 
 def test_a_lane_is_announced_when_a_retry_is_due_even_behind_much_else(driver: Driver) -> None:
@@ -247,7 +247,28 @@ def test_a_chunk_that_is_given_back_is_announced_at_once(driver: Driver) -> None
     take_all(driver, "bulk")
     driver.attempt(f"{batch}.0", accepted(), limit=1)
 
-    assert driver.run(driver.ledger.wake_chunk(f"{batch}.0")) == 1
+    assert driver.run(driver.ledger.wake_chunk(f"{batch}.0", first=False)) == 1
+
+    assert driver.wake_ups("bulk") == [f"{batch}.0"]
+
+
+def test_a_chunk_that_is_given_back_before_its_first_claim_is_announced_too(driver: Driver) -> None:
+    batch = driver.batch(2)
+    assert driver.take_wake_up("bulk") == f"{batch}.0"
+
+    assert driver.run(driver.ledger.wake_chunk(f"{batch}.0", first=True)) == 1
+
+    assert driver.wake_ups("bulk") == [f"{batch}.0"]
+
+
+def test_a_chunk_whose_wake_up_still_waits_gets_no_other_when_it_is_given_back(driver: Driver) -> None:
+    batch = driver.batch(3)
+    take_all(driver, "bulk")
+    driver.attempt(f"{batch}.0", accepted(), limit=1)
+    driver.run(driver.ledger.wake_chunk(f"{batch}.0", first=False))
+
+    driver.claim(f"{batch}.0", limit=1, first=False)
+    driver.run(driver.ledger.wake_chunk(f"{batch}.0", first=False))
 
     assert driver.wake_ups("bulk") == [f"{batch}.0"]
 
@@ -257,7 +278,7 @@ def test_a_chunk_with_nothing_to_send_is_not_announced(driver: Driver) -> None:
     take_all(driver, "bulk")
     driver.attempt(f"{batch}.0", RETRY)
 
-    assert driver.run(driver.ledger.wake_chunk(f"{batch}.0")) == 0
+    assert driver.run(driver.ledger.wake_chunk(f"{batch}.0", first=False)) == 0
 
     assert driver.wake_ups("bulk") == []
 
@@ -268,7 +289,7 @@ def test_a_finished_chunk_that_is_given_back_is_announced_for_the_chord_to_count
     driver.attempt(f"{batch}.0", accepted())
 
     for _ in range(2):
-        driver.run(driver.ledger.wake_chunk(f"{batch}.0"))
+        driver.run(driver.ledger.wake_chunk(f"{batch}.0", first=False))
 
     assert driver.wake_ups("bulk") == [f"{batch}.0"]
 

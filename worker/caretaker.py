@@ -19,6 +19,7 @@ from worker.owner import Owner
 from worker.patience import Once
 from worker.reporting import publish_then
 from worker.trimming import trim
+from worker.watermark import watermark
 
 logger = get_logger("postroom.worker")
 
@@ -26,6 +27,13 @@ logger = get_logger("postroom.worker")
 INTERVAL = 1.0
 #: A sweep that was cut short goes on at once, so many times at most.
 MOST_AGAIN = 50
+#: While the fleet is stopped, each worker says so again after so many seconds.
+TELL_EVERY = 60.0
+STOPPED = (
+    "Nothing is sent: Redis has forgotten what it had acknowledged (it was restored from a copy or emptied, or failed "
+    "over with a loss), so mails could be sent again. If this is the Redis that is meant, run `postroom recover`: it "
+    "puts what is not finished in doubt, and sending goes on"
+)
 
 
 class Caretaker(threading.Thread):
@@ -39,6 +47,8 @@ class Caretaker(threading.Thread):
         self._drains = drains
         self._ended = threading.Event()
         self._redis_is_away = False
+        #: When to say again that the fleet is stopped (monotonic seconds); 0 while it is not.
+        self._tell_at = 0.0
 
     def run(self) -> None:
         next_sweep = time.monotonic()
@@ -69,11 +79,22 @@ class Caretaker(threading.Thread):
 
     def _sweep(self) -> None:
         for number in range(MOST_AGAIN):
-            call = self._ledger.sweep(self._owner.name, self._drains, again=number > 0)
+            call = self._ledger.sweep(self._owner.name, self._drains, seen=watermark.step, again=number > 0)
             swept = self._redis.run(call, give_up_at=0.0)
+            watermark.rise(swept.step)
+            self._tell_of_stop(stopped=swept.stopped)
             self._follow_up(swept)
             if not swept.more:
                 return
+
+    def _tell_of_stop(self, *, stopped: bool) -> None:
+        if not stopped:
+            if self._tell_at:
+                logger.warning("Sending goes on")
+            self._tell_at = 0.0
+        elif time.monotonic() >= self._tell_at:
+            logger.critical(STOPPED)
+            self._tell_at = time.monotonic() + TELL_EVERY
 
     def _follow_up(self, swept: Swept) -> None:
         for owner in swept.dead:

@@ -1,9 +1,11 @@
-"""Consumer: the part of a worker that takes messages; it finds a lost Redis again at once."""
+"""Consumer: the part of a worker that takes messages; it finds a lost Redis again at once, and trusts no message."""
 
 from functools import partial
 from typing import Any
 
 from celery.worker.consumer import Consumer as CeleryConsumer
+
+from worker.channel import Transport
 
 
 class Consumer(CeleryConsumer):
@@ -16,7 +18,11 @@ class Consumer(CeleryConsumer):
         super().__init__(*args, **options | {"worker_options": options["worker_options"] | quiet})
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect, trying every 0.2 to 1 s. Celery's own waits grow from 2 to 30 s, and no setting changes them."""
+        """Connect, trying every 0.2 to 1 s. Celery's own waits grow from 2 to 30 s, and no setting changes them.
+
+        The transport is told here, not in the configuration, which producers and Flower share.
+        """
+        conn.get_transport_cls = lambda: Transport
         conn.ensure_connection = partial(
             conn.ensure_connection, interval_start=0.2, interval_step=0.2, interval_max=1.0
         )

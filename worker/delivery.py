@@ -20,6 +20,7 @@ from worker.reply import Reply
 from worker.source import Held, Source
 from worker.transport import Request, Transport
 from worker.trimming import trim
+from worker.watermark import watermark
 
 logger = get_logger("postroom.worker")
 
@@ -99,9 +100,16 @@ class Delivery:
         nonce = self._owner.nonce()
         start_by = self._clock() + SLACK
         call = self._source.claim(
-            self._ledger, owner=self._owner.name, nonce=nonce, limit=self._settings.window, account=self._account
+            self._ledger,
+            owner=self._owner.name,
+            nonce=nonce,
+            limit=self._settings.window,
+            account=self._account,
+            seen=watermark.step,
         )
-        return Window(nonce, start_by, self._redis.run(call, give_up_at=start_by))
+        claimed = self._redis.run(call, give_up_at=start_by)
+        watermark.rise(claimed.step)
+        return Window(nonce, start_by, claimed)
 
     def _send(self, window: Window) -> None:
         """Post a window's mails, and settle them as their replies come in."""

@@ -1,14 +1,14 @@
 """Source: what a task sends from, a chunk of a batch or the singles of a lane. Claims windows, and gives them back."""
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Unpack
 
 from celery.utils.log import get_logger
 
 from postroom import payload, wakeup
 from postroom.answers import Claimed
 from postroom.call import Call
-from postroom.ledger import Ledger
+from postroom.ledger import Claimant, Ledger
 from postroom.names import Lane
 
 logger = get_logger("postroom.worker")
@@ -28,7 +28,7 @@ class Source(Protocol):
 
     lane: Lane
 
-    def claim(self, ledger: Ledger, *, owner: str, nonce: str, limit: int, account: str) -> Call[Claimed]: ...
+    def claim(self, ledger: Ledger, **by: Unpack[Claimant]) -> Call[Claimed]: ...
 
     def hold(self, claimed: Claimed, fetch: "Fetch") -> list[Held]: ...
 
@@ -47,10 +47,12 @@ class Chunk:
     def __init__(self, id: str, lane: Lane) -> None:
         self.id = id
         self.lane = lane
+        self._first = True
         self._bodies: list[bytes | None] | None = None
 
-    def claim(self, ledger: Ledger, *, owner: str, nonce: str, limit: int, account: str) -> Call[Claimed]:
-        return ledger.claim_chunk(self.id, owner=owner, nonce=nonce, limit=limit, account=account)
+    def claim(self, ledger: Ledger, **by: Unpack[Claimant]) -> Call[Claimed]:
+        first, self._first = self._first, False
+        return ledger.claim_chunk(self.id, first=first, **by)
 
     def hold(self, claimed: Claimed, fetch: Fetch) -> list[Held]:
         if self._bodies is None:
@@ -58,7 +60,7 @@ class Chunk:
         return [mail for chunk, mails in claimed.groups for mail in _held(chunk, mails, self._bodies)]
 
     def give_back(self, ledger: Ledger, nonce: str) -> Call[int]:  # noqa: ARG002
-        return ledger.wake_chunk(self.id)
+        return ledger.wake_chunk(self.id, first=self._first)
 
 
 class Singles:
@@ -68,17 +70,9 @@ class Singles:
         self.lane = lane
         self._first = True
 
-    def claim(self, ledger: Ledger, *, owner: str, nonce: str, limit: int, account: str) -> Call[Claimed]:
+    def claim(self, ledger: Ledger, **by: Unpack[Claimant]) -> Call[Claimed]:
         first, self._first = self._first, False
-        return ledger.claim_lane(
-            self.lane,
-            owner=owner,
-            nonce=nonce,
-            limit=limit,
-            account=account,
-            first=first,
-            drain=wakeup.drain_template(self.lane),
-        )
+        return ledger.claim_lane(self.lane, first=first, drain=wakeup.drain_template(self.lane), **by)
 
     def hold(self, claimed: Claimed, fetch: Fetch) -> list[Held]:  # noqa: ARG002
         pairs = zip(claimed.groups, claimed.payloads, strict=True)

@@ -1,12 +1,15 @@
 """The tasks. Their messages are wake-ups: lost or repeated ones do no harm, and they carry ids only."""
 
 import traceback
+from contextlib import suppress
 from typing import Any
 
 from celery.exceptions import Ignore
 from celery.utils.log import get_logger
 
 from postroom.app import app
+from postroom.connection import Unreachable
+from postroom.errors import ConfigurationError, QueueFull
 from postroom.names import DELIVER, DRAIN, REPORT, Lane
 from worker.post_office import post_office
 from worker.reporting import report_batch
@@ -35,6 +38,8 @@ def deliver(chunk: str) -> int:
     except Exception as error:  # noqa: BLE001  # see `_tell`
         _tell(error)
         raise Ignore from None
+    if answer.verdict == "unknown":
+        _tell_unknown(chunk)
     if answer.verdict != "finished":
         raise Ignore
     return answer.size
@@ -45,10 +50,23 @@ def report(batch: str) -> dict[str, Any]:
     """Record the report of a batch, the body of its chord. Returns the counts, for `AsyncResult(batch_id).get()`."""
     try:
         office = post_office()
-        return report_batch(batch, office.ledger, office.redis)
+        answer = report_batch(batch, office.ledger, office.redis)
     except Exception as error:  # noqa: BLE001  # see `_tell`
         _tell(error)
         raise Ignore from None
+    if not answer["counts"]:
+        _tell_unknown(batch)
+    if answer["final_at"] is None:
+        raise Ignore  # a result is for good, and this one would be wrong
+    return answer
+
+
+def _tell_unknown(id: str) -> None:
+    """Count a wake-up for what is not in the ledger: it has been kept for its time, or was never there."""
+    logger.warning("The ledger does not know %s; its wake-up is ignored", id)
+    office = post_office()
+    with suppress(Unreachable, ConfigurationError, QueueFull):
+        office.redis.run(office.ledger.count("unknown_wake_ups"), give_up_at=0.0)
 
 
 def _tell(error: Exception) -> None:

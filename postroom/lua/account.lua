@@ -37,6 +37,7 @@ local function pause_account(account, kind, reason, asked)
   if account.kind then
     interval = math.min(LONGEST_PAUSE, math.max(FIRST_PAUSE, account.interval * (asked and 1 or 2)))
   end
+  if kind == 'limited' and account.kind then kind, reason = account.kind, account.reason end -- a probe is still due
   local until_ms = math.max(account.until_ms, now + (asked or interval))
   redis.call('HSET', ACCOUNT .. account.name, 'kind', kind, 'until', until_ms, 'interval', interval, 'reason', reason)
   if not account.kind then count('pauses') end

@@ -14,8 +14,7 @@ for row = only or 0, only or #chunk.rows - 1 do
   if state_of(chunk, row) == CANCELLED then
     cancelled = cancelled + 1
   elseif is_queued(state_of(chunk, row)) and note_of(chunk, row).doubts == 0 then
-    change_note(chunk, row).reason = 'cancelled'
-    move(chunk, row, CANCELLED)
+    fail(chunk, row, CANCELLED, 'cancelled')
     redis.call('ZREM', DUE, mail_id(chunk, row))
     cancelled = cancelled + 1
   else

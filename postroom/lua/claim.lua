@@ -2,7 +2,8 @@
 --
 -- Two sources: the rows of a chunk (args.chunk), or the singles of a lane (args.lane). Returned: a msgpack map with
 -- `verdict` "claimed" (with `groups`: {chunk, {{row, attempt}, …}}), "finished", "idle" (nothing is due), "wait"
--- (paused: `wait` milliseconds, `reason`), or "unknown"; for singles the payloads follow in the reply.
+-- (paused: `wait` milliseconds, `reason`), "stopped", or "unknown"; and, if it is told, `step`, the step counter. For
+-- singles the payloads follow in the reply.
 
 local MOST_BYTES = 8 * 1024 * 1024 -- of compressed payloads in one window of singles
 local MOST_IDS = 500               -- taken from a lane in one step, most of them may be finished by now
@@ -10,11 +11,11 @@ local MOST_IDS = 500               -- taken from a lane in one step, most of the
 local nonce = args.nonce
 local until_ms = now + rules.deadline + rules.slack
 local groups, payloads = {}, {}
+local step
 
 local function reply(verdict, extra)
   local map = extra or {}
-  map.verdict = verdict
-  map.groups = map.groups or groups
+  map.verdict, map.groups, map.step = verdict, groups, step
   return { cmsgpack.pack(map), unpack(payloads) }
 end
 
@@ -31,6 +32,7 @@ end
 
 local function open_window(account, probe)
   if #groups == 0 then return end
+  step = redis.call('INCR', STEP)
   local rows_of = {}
   for index, group in ipairs(groups) do
     local rows = {}
@@ -58,6 +60,7 @@ local function repeated(window)
       if not chunk.batch then payloads[#payloads + 1] = redis.call('GET', PAYLOAD .. chunk.id) end
     end
   end
+  step = tonumber(redis.call('GET', STEP))
   return reply('claimed')
 end
 
@@ -78,7 +81,7 @@ end
 local function claim_chunk()
   local chunk = open(args.chunk)
   if not chunk then return reply('unknown') end
-  if chunk.announced then
+  if chunk.announced and args.first then -- the wake-up that this task came with is used up
     redis.call('HDEL', CHUNK .. chunk.id, 'announced')
     chunk.announced = nil
   end
@@ -140,6 +143,7 @@ local function claim_lane()
   return reply('claimed')
 end
 
+if is_stopped(args.seen) then return reply('stopped') end
 local window = read_window(nonce)
 if window then return repeated(window) end
 if args.chunk then return claim_chunk() end

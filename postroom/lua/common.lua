@@ -30,6 +30,8 @@ local FINISHED = {
   [ACCEPTED] = true, [REJECTED] = true, [EXHAUSTED] = true,
   [EXPIRED] = true, [CANCELLED] = true, [UNRESOLVED] = true,
 }
+-- Dead letters: finished without being accepted, and nobody wanted it so. They can be retried by hand.
+local DEAD = { [REJECTED] = true, [EXHAUSTED] = true, [EXPIRED] = true, [UNRESOLVED] = true }
 local FINISHED_NAMES = { 'accepted', 'rejected', 'exhausted', 'expired', 'cancelled', 'unresolved' }
 
 local function is_claimable(state) return state == QUEUED or state == ALONE end
@@ -46,7 +48,8 @@ local WINDOWS, OVERDUE, OWNERS = 'postroom:windows', 'postroom:overdue', 'postro
 local DUE, DOUBTS, DEADLINES = 'postroom:due', 'postroom:doubts', 'postroom:deadlines'
 local ANNOUNCE, ANNOUNCED = 'postroom:announce', 'postroom:announced:'
 local UNREPORTED, THEN, UNSEALED, TRIM = 'postroom:unreported', 'postroom:then', 'postroom:unsealed', 'postroom:trim'
-local STATS = 'postroom:stats'
+local STATS, DEAD_LETTERS = 'postroom:stats', 'postroom:dead'
+local STEP, STOPPED, GARBAGE = 'postroom:step', 'postroom:stopped', 'postroom:garbage'
 
 local PAGE = 500 -- wake-ups pushed in one step; Lua's unpack fails at 8,000 arguments
 
@@ -67,6 +70,18 @@ local function locate(id)
 end
 
 local function count(what, by) redis.call('HINCRBY', STATS, what, by or 1) end
+
+-- The step counter goes up with every claim and sweep, and each worker remembers how far it has seen it. A ledger that
+-- is behind has forgotten what it once acknowledged (restored from a copy, emptied, failed over with a loss): going on
+-- would send mails again. So the whole fleet stops, until `recover`. Returns whether it has.
+local function is_stopped(seen)
+  if redis.call('EXISTS', STOPPED) == 1 then return true end
+  local step = tonumber(redis.call('GET', STEP) or 0)
+  if step >= (seen or 0) then return false end
+  redis.call('HSET', STOPPED, 'why', 'behind', 'step', string.format('%.0f', step), 'seen', string.format('%.0f', seen),
+    'at', now)
+  return true
+end
 
 -- A wake-up is Celery's own message with places left open: the id, the time it is announced, and a chunk's first row.
 local function wake_up(template, id)
@@ -154,6 +169,7 @@ local function move(chunk, row, to)
   if FINISHED[from] and not FINISHED[to] then chunk.unfinished = chunk.unfinished + 1 end
   record_of(chunk, row).changed = true
   chunk.dirty, chunk.moved = true, true
+  if DEAD[to] then chunk.failed = true end
 end
 
 local function use_attempt(chunk, row)
@@ -161,6 +177,17 @@ local function use_attempt(chunk, row)
   record.attempts = math.min(255, record.attempts + 1)
   record.changed = true
   return record.attempts
+end
+
+-- A mail that was retried by hand has all its attempts again.
+local function attempts_left(chunk, row)
+  return rules.attempts - record_of(chunk, row).attempts + (note_of(chunk, row).base or 0)
+end
+
+-- Counted for the ledger, and for the batch.
+local function count_in_batch(chunk, what)
+  count(what)
+  chunk.tally[what] = (chunk.tally[what] or 0) + 1
 end
 
 -- Back to the queue: a single goes to the end of its lane (or to its head, if it had a place there already).
@@ -180,6 +207,8 @@ end
 
 -- Finished without being accepted. After a doubt nobody can say "it was not sent": then it is unresolved.
 local function fail(chunk, row, state, reason, errors)
+  local known = note_of(chunk, row)
+  if NAME[state] == reason and not known.reason and known.doubts == 0 then return move(chunk, row, state) end -- the state says it all
   local note = change_note(chunk, row)
   note.reason, note.errors = reason, errors
   move(chunk, row, note.doubts > 0 and UNRESOLVED or state)
@@ -266,9 +295,11 @@ end
 
 -- At most one wake-up of a chunk waits in its lane: `announced` says that there is one, until a task claims.
 local function announce(chunk)
+  local template = redis.call('HGET', BATCH .. chunk.batch, 'wake_up')
+  if not template then return end -- its rows are kept a little longer than the batch
   chunk.announced = '1'
   redis.call('HSET', CHUNK .. chunk.id, 'announced', 1)
-  redis.call('LPUSH', chunk.lane, wake_up(redis.call('HGET', BATCH .. chunk.batch, 'wake_up'), chunk.id))
+  redis.call('LPUSH', chunk.lane, wake_up(template, chunk.id))
 end
 
 local function announce_if_claimable(chunk)
@@ -294,16 +325,17 @@ local function outlive(chunk, at)
   if chunk.key then redis.call('PEXPIREAT', KEY .. chunk.key, at) end
 end
 
-local function all_accepted(chunk)
-  for _, state in ipairs(chunk.rows) do
-    if state ~= ACCEPTED then return false end
+-- Whose content is kept for a retry by hand, a letter a mail: 'k', or '-' for what nobody will send again.
+local function kept(chunk)
+  local letters = {}
+  for row, state in ipairs(chunk.rows) do
+    letters[row] = DEAD[state] and not note_of(chunk, row - 1).purged and 'k' or '-'
   end
-  return true
+  return table.concat(letters)
 end
 
--- Content is kept only of mails that were not accepted, for a retry by hand.
 local function release_payload(chunk)
-  if all_accepted(chunk) then
+  if not kept(chunk):find('k') then
     redis.call('DEL', PAYLOAD .. chunk.id)
     redis.call('SREM', TRIM, chunk.id)
     return
@@ -368,6 +400,7 @@ local function close(chunk)
     write_notes(chunk)
     if chunk.batch then tally_batch(chunk) end
   end
+  if chunk.failed then redis.call('ZADD', DEAD_LETTERS, now, chunk.id) end
   local is_finished = chunk.unfinished == 0
   if chunk.batch then announce_if_claimable(chunk) end
   if is_finished and chunk.moved then

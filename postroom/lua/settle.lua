@@ -23,9 +23,8 @@ local function hear(kind, reason, wait)
 end
 
 local function retry(chunk, row, reason, delay, uses_attempt)
-  local attempts = record_of(chunk, row).attempts
-  if uses_attempt then attempts = use_attempt(chunk, row) end
-  if attempts >= rules.attempts then return fail(chunk, row, EXHAUSTED, reason) end
+  if uses_attempt then use_attempt(chunk, row) end
+  if attempts_left(chunk, row) <= 0 then return fail(chunk, row, EXHAUSTED, reason) end
   change_note(chunk, row).reason = reason
   wait_until(chunk, row, now + delay)
 end
@@ -79,7 +78,7 @@ local function count_copy(chunk, row, receipt)
   if known == NO_RECEIPT then known = note_of(chunk, row).receipt or '' end
   if receipt == '' or known == '' or receipt == known or receipt == note_of(chunk, row).copy then return end
   change_note(chunk, row).copy = receipt
-  count('extra_copies')
+  count_in_batch(chunk, 'extra_copies')
 end
 
 local function settle(chunk, row, kind, reason, receipt, errors, delay)

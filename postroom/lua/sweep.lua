@@ -1,7 +1,8 @@
 -- The caretaker's step: whatever time alone brings about. It also says that its owner is alive.
 --
 -- args.drains: a wake-up template a lane. Returns a msgpack map: `swept`, false if another caretaker just did;
--- `more`, whether a limit cut something short; `thens`, {batch, signature}; `trims`, chunks; `dead`, owners judged.
+-- `more`, whether a limit cut something short; `thens`, {batch, signature}; `trims`, chunks; `dead`, owners judged;
+-- `step`, the step counter; `stopped`, whether the fleet is stopped.
 
 local MOST = 200         -- of each kind in one step
 local WINDOWS_MOST = 20  -- windows judged in one step, up to 500 mails each
@@ -10,6 +11,7 @@ local CHUNKS_MOST = 20   -- expired in one step, up to 500 mails each
 local PAGES_MOST = 2     -- of wake-ups, one a batch, pushed in one step
 local EACH = 900         -- milliseconds between sweeps, fleet-wide
 local GAP = 2000         -- after a longer one (Redis was away) nobody is judged for one full life
+local LOOK_AGAIN = 60000
 local REPORT_LATE = 10000
 local WAKE_FIRST, WAKE_LAST = 5000, 300000
 local UNSEALED_LIFE = 24 * 3600 * 1000
@@ -80,10 +82,10 @@ local function end_doubts()
         move(chunk, row, UNRESOLVED)
       elseif now >= chunk.expires then
         fail(chunk, row, EXPIRED, 'expired')
-      elseif record_of(chunk, row).attempts >= rules.attempts then
+      elseif attempts_left(chunk, row) <= 0 then
         fail(chunk, row, EXHAUSTED, note.reason)
       else
-        count('resends')
+        count_in_batch(chunk, 'resends')
         requeue_due(chunk, row)
       end
     end
@@ -95,7 +97,7 @@ local function expire()
     local chunk = open(id)
     if chunk then expire_queued(chunk) end
     if chunk and chunk.unfinished > 0 then
-      redis.call('ZADD', DEADLINES, now + 60000, id) -- on the wire, or in doubt: that ends by itself
+      redis.call('ZADD', DEADLINES, now + LOOK_AGAIN, id) -- on the wire, or in doubt: that ends by itself
     else
       redis.call('ZREM', DEADLINES, id)
     end
@@ -160,16 +162,31 @@ local function pending_thens()
   return thens
 end
 
+-- A dead letter is kept as long as its chunk.
+local function forget_dead_letters()
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', DEAD_LETTERS, '-inf', now - rules.keep, 'LIMIT', 0, MOST)) do
+    if redis.call('EXISTS', CHUNK .. id) == 0 then
+      redis.call('ZREM', DEAD_LETTERS, id)
+    else
+      redis.call('ZADD', DEAD_LETTERS, now - rules.keep + LOOK_AGAIN, id)
+    end
+  end
+end
+
 local function late_trims()
   if redis.call('SCARD', TRIM) == 0 then return {} end
   return redis.call('SRANDMEMBER', TRIM, 20)
 end
 
-redis.call('ZADD', OWNERS, now, args.owner)
-local swept_at = tonumber(redis.call('GET', SWEPT_AT))
-if swept_at and now - swept_at < EACH and not args.again then
-  return cmsgpack.pack({ swept = false, more = false, thens = {}, trims = {}, dead = {} })
+local function nothing(stopped)
+  return cmsgpack.pack({ swept = false, stopped = stopped, more = false, thens = {}, trims = {}, dead = {} })
 end
+
+redis.call('ZADD', OWNERS, now, args.owner)
+if is_stopped(args.seen) then return nothing(true) end
+local swept_at = tonumber(redis.call('GET', SWEPT_AT))
+if swept_at and now - swept_at < EACH and not args.again then return nothing(false) end
+local step = redis.call('INCR', STEP)
 if may_judge(swept_at) then judge() end
 redis.call('SET', SWEPT_AT, now)
 queue_due()
@@ -178,6 +195,7 @@ expire()
 close_all()
 open_chunks = {}
 drop_unsealed()
+forget_dead_letters()
 for _, id in ipairs(due_of(ANNOUNCE, now, PAGES_MOST)) do
   if announce_page(id) == PAGE then more = true end
 end
@@ -190,5 +208,5 @@ for _, id in ipairs(due_of(UNREPORTED, now - REPORT_LATE)) do
   if not record_report(id, 'caretaker') then redis.call('ZREM', UNREPORTED, id) end
 end
 return cmsgpack.pack({
-  swept = true, more = more, thens = pending_thens(), trims = late_trims(), dead = dead,
+  swept = true, step = step, more = more, thens = pending_thens(), trims = late_trims(), dead = dead,
 })

@@ -2,12 +2,13 @@
 
 if args.chunk then
   local chunk = open(args.chunk)
+  if chunk and args.first then chunk.announced = nil end -- the wake-up that the task came with is used up
   if chunk and chunk.batch and chunk.unfinished == 0 then
     if not chunk.announced then announce(chunk) end -- the chord counts it when a task returns
     return 1
   end
   if chunk and has_claimable(chunk) then
-    chunk.wake, chunk.announced = true, nil -- the caller has used up its wake-up
+    chunk.wake = true
     close(chunk)
     return 1
   end

@@ -220,12 +220,13 @@ class Ledger:
 
     # claim.lua
 
-    def claim(self, nonce: int) -> tuple[str, tuple[int, ...]]:
-        """The verdict, "claimed", "finished" or "idle", and the rows."""
+    def claim(self, nonce: int, *, first: bool) -> tuple[str, tuple[int, ...]]:
+        """The verdict, "claimed", "finished" or "idle", and the rows. `first`: the task has used up its wake-up."""
         window = self.read_window(nonce)
         if window and self.rules.claim_repeats:
             return "claimed", self.repeated(window)
-        self.announced = False
+        if first:
+            self.announced = False
         if self.is_finished():
             return "finished", ()
         if self.expired and self.rules.claim_checks_expiry:
@@ -407,13 +408,15 @@ class Ledger:
 
     # wake.lua
 
-    def wake(self) -> None:
-        """A task gives its chunk back before it has seen it finished."""
+    def wake(self, *, first: bool) -> None:
+        """A task gives its chunk back before it has seen it finished. `first`: it has not claimed yet."""
+        if first:
+            self.announced = False
         if self.is_finished():
             if self.scene.batch and not self.announced:
                 self.announce()  # the chord counts it when a task returns
         elif self.has_claimable():
-            self.to_wake, self.announced = True, False  # the caller has used up its wake-up
+            self.to_wake = True
             self.close()
 
     # cancel.lua, report.lua

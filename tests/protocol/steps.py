@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tests.protocol.ledger import IN_DOUBT, IS_QUEUED, WAITING
-from tests.protocol.world import CLAIMING, HELD, HOLDING, IDLE, KNOWN, POSTED, Worker, World
+from tests.protocol.world import BEGUN, CLAIMING, HELD, HOLDING, IDLE, KNOWN, POSTED, Worker, World
 
 #: SendGrid accepts no more copies of a mail than these: enough to break any promise, and an end to the states.
 MOST_COPIES = 3
@@ -35,7 +35,7 @@ def steps(world: World) -> Iterator[Step]:
     for number, worker in enumerate(world.workers):
         if worker.phase == HOLDING:
             yield from of_window(world, number, worker)
-        elif worker.phase == CLAIMING:
+        elif worker.phase in (BEGUN, CLAIMING):
             yield from of_claim(world, number)
             if world.scene.wake_ups and not world.ledger.read_window(number):
                 yield chance("give_back", number)

@@ -81,12 +81,12 @@ class Twin(Ledger):
 
     # The steps.
 
-    def claim(self, nonce: int) -> tuple[str, tuple[int, ...]]:
-        verdict, rows = super().claim(nonce)
+    def claim(self, nonce: int, *, first: bool) -> tuple[str, tuple[int, ...]]:
+        verdict, rows = super().claim(nonce, first=first)
         self.driver.redis.delete("postroom:account:default")  # failures in a row would pause it
         name = self.nonces[nonce]
         source = self.chunk if self.batch else self.lane
-        _, claimed = self.driver.claim(source, owner=_owner(name), nonce=name, limit=self.scene.window)
+        _, claimed = self.driver.claim(source, owner=_owner(name), nonce=name, limit=self.scene.window, first=first)
         assert claimed.verdict == (verdict if self.batch or rows else "idle" if verdict != "claimed" else verdict)
         attempts = [(row, self.mails[row].attempts + 1) for row in rows]
         assert [mail for _, mails in claimed.groups for mail in mails] == attempts
@@ -126,9 +126,9 @@ class Twin(Ledger):
         super().wake_chunks()
         self.sweep(f"announced:{self.lane}", self.chunk)
 
-    def wake(self) -> None:
-        super().wake()
-        self.driver.run(self.driver.ledger.wake_chunk(self.chunk))
+    def wake(self, *, first: bool) -> None:
+        super().wake(first=first)
+        self.driver.run(self.driver.ledger.wake_chunk(self.chunk, first=first))
         self.agree()
 
     def cancel(self, row: int) -> None:

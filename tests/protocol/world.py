@@ -11,7 +11,8 @@ from tests.protocol.ledger import IN_DOUBT, NOBODY, SENDING, Ledger, Outcome, Wi
 from tests.protocol.rules import Rules
 from tests.protocol.scenes import Scene
 
-IDLE, CLAIMING, HOLDING = "idle", "claiming", "holding"
+#: BEGUN: a task that has a wake-up, and has not heard of its first claim; CLAIMING: the same of a later claim.
+IDLE, BEGUN, CLAIMING, HOLDING = "idle", "begun", "claiming", "holding"
 #: What a worker has of a mail: nothing; its body; a request under way; or what the request came to, one of `KNOWN`.
 NOTHING, HELD, POSTED = "-", "held", "posted"
 KNOWN = {
@@ -40,6 +41,8 @@ class Delayed(NamedTuple):
 
     nonce: int
     outcomes: tuple[tuple[int, Outcome], ...] | None
+    #: The claim was the first of its task.
+    first: bool = False
 
 
 class World:
@@ -68,11 +71,11 @@ class World:
     def begin(self, number: int) -> None:
         """A task takes a wake-up."""
         self.ledger.take_wake_up()
-        self.workers[number] = self.idle()._replace(phase=CLAIMING)
+        self.workers[number] = self.idle()._replace(phase=BEGUN)
 
     def claim(self, number: int) -> None:
         is_new = self.ledger.read_window(number) is None
-        verdict, rows = self.ledger.claim(number)
+        verdict, rows = self.ledger.claim(number, first=self.is_first(number))
         if any(self.ledger.mails[row].state != SENDING for row in rows):
             self.wrong = "handed_out"
         if rows and is_new and self.ledger.expired:
@@ -87,14 +90,16 @@ class World:
     def claim_without_reply(self, number: int) -> None:
         """It will be said again."""
         self.spend("no_reply")
-        self.workers[number] = self.workers[number]._replace(phase=CLAIMING)
-        self.ledger.claim(number)
+        first = self.is_first(number)
+        self.workers[number] = self.workers[number]._replace(phase=BEGUN if first else CLAIMING)
+        self.ledger.claim(number, first=first)
 
     def claim_delayed(self, number: int) -> None:
         """It will be said again, and then arrive twice."""
         self.spend("delay")
-        self.workers[number] = self.workers[number]._replace(phase=CLAIMING)
-        self.delayed = Delayed(number, None)
+        first = self.is_first(number)
+        self.workers[number] = self.workers[number]._replace(phase=BEGUN if first else CLAIMING)
+        self.delayed = Delayed(number, None, first)
 
     def post(self, number: int, row: int) -> None:
         self.know(number, row, POSTED)
@@ -124,9 +129,9 @@ class World:
     def delayed_arrives(self) -> None:
         """Nobody reads the reply any more."""
         assert self.delayed is not None
-        nonce, outcomes = self.delayed
+        nonce, outcomes, first = self.delayed
         if outcomes is None:
-            self.ledger.claim(nonce)
+            self.ledger.claim(nonce, first=first)
         else:
             self.tell(nonce, outcomes)
         self.delayed = None
@@ -135,7 +140,7 @@ class World:
 
     def give_back(self, number: int) -> None:
         """Between two windows: the task's turn is over, or the worker stops."""
-        self.ledger.wake()
+        self.ledger.wake(first=self.is_first(number))
         self.end_task(number)
 
     def kill(self, number: int, during: str) -> None:
@@ -144,7 +149,7 @@ class World:
         """
         self.spend("kill")
         if during == "claim":
-            self.ledger.claim(number)
+            self.ledger.claim(number, first=self.is_first(number))
         elif during == "settle":
             self.tell(number, self.outcomes(number))
         self.die(number)
@@ -256,6 +261,10 @@ class World:
 
     def idle(self) -> Worker:
         return Worker(IDLE, (NOTHING,) * self.scene.mails)
+
+    def is_first(self, number: int) -> bool:
+        """Whether its claim is the first of its task, which has used up a wake-up."""
+        return self.scene.wake_ups and self.workers[number].phase == BEGUN
 
     def window_of(self, number: int) -> Window:
         window = self.ledger.read_window(number)

@@ -1,0 +1,146 @@
+"""Operator: what is done by hand. Dead letters, doubts, and a Redis that was restored."""
+
+from collections.abc import Iterator
+from typing import Self, TypeVar
+
+from postroom import ids, payload, wakeup
+from postroom.answers import DeadLetter, Doubt, MailStatus, Recovered
+from postroom.call import Call
+from postroom.connection import Connection, Unreachable
+from postroom.errors import CannotRetry, NotDead, QueueUnavailable, UnknownId
+from postroom.ledger import Ledger
+from postroom.names import Lane
+from postroom.outcome import Kind, Outcome
+from postroom.settings import Settings
+
+T = TypeVar("T")
+
+#: An answer may take so long (seconds): nobody's user waits for it.
+TIMEOUT = 5.0
+
+
+class Operator:
+    """Looks after what has gone wrong. Blocking; a context manager.
+
+    `settings` defaults to what the environment says. Any call may raise `QueueUnavailable`.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings or Settings.from_environment()
+        self._ledger = Ledger(self._settings)
+        self._connection = Connection(self._settings.redis_url, timeout=TIMEOUT, max_connections=4)
+
+    def dead_letters(self, batch_id: str | None = None) -> Iterator[DeadLetter]:
+        """The dead letters (rejected, exhausted, expired, unresolved), newest first; of one batch, or all."""
+        score, skip = None, 0
+        while True:
+            page = self._run(self._ledger.dead(batch_id, score, skip))
+            yield from page.letters
+            if page.next is None:
+                return
+            score, skip = page.next
+
+    def doubts(self) -> Iterator[Doubt]:
+        """The mails in doubt, by when their grace ends."""
+        start: int | None = 0
+        while start is not None:
+            page = self._run(self._ledger.doubts(start))
+            yield from page.doubts
+            start = page.next
+
+    def status(self, id: str) -> MailStatus:
+        """Where a mail stands, and how it ended before. Raises `UnknownId`."""
+        status = self._run(self._ledger.status(id)) if ids.is_id(id) else None
+        if status is None:
+            raise UnknownId(id)
+        return status
+
+    def content(self, id: str) -> bytes | None:
+        """A mail's body as it is kept, in JSON; None if it is not kept any more."""
+        place = ids.place_of(id) if ids.is_id(id) else None
+        packed = self._run(self._ledger.payload(place.chunk)) if place else None
+        if place is None or packed is None:
+            return None
+        try:
+            bodies = payload.unpack(packed)
+        except payload.DamagedPayload:
+            return None
+        return bodies[place.place] if place.place < len(bodies) else None
+
+    def retry(self, id: str, *, expires_in: float | None = None, may_repeat: bool = False) -> None:
+        """Queue a dead letter again, under its id, with all its attempts.
+
+        `expires_in` (seconds, from now; the default is its lane's) counts if all of its chunk is through; otherwise the
+        deadline stays. `may_repeat`: also an unresolved mail, which SendGrid may have accepted already.
+        Raises `UnknownId`, `CannotRetry`.
+        """
+        self._retry(id, expires_in, may_repeat=may_repeat, not_accepted=False)
+
+    def purge(self, id: str) -> None:
+        """Delete the content of a dead letter, and SendGrid's errors, which may quote it. Its state stays known.
+
+        Raises `UnknownId`, `NotDead`.
+        """
+        what, state = self._run(self._ledger.purge(id)) if ids.is_id(id) else ("unknown", "")
+        if what == "unknown":
+            raise UnknownId(id)
+        if what == "not_dead":
+            raise NotDead(id, state)
+
+    def resolve(self, id: str, *, accepted: bool, receipt: str = "") -> None:
+        """End a doubt (also an unresolved mail's): somebody has looked, and knows whether SendGrid has accepted it.
+
+        If not, it is queued again at once. Raises `UnknownId`, `CannotRetry`.
+        """
+        if not accepted:
+            return self._retry(id, None, may_repeat=False, not_accepted=True)
+        self.status(id)
+        place = ids.place_of(id)
+        proof = [(place.chunk, [(place.place, Outcome(Kind.ACCEPTED, receipt=receipt), 0.0)])]
+        self._run(self._ledger.settle(proof, nonce=None, account="", in_task=False))
+        return None
+
+    def recover(self) -> Iterator[Recovered]:
+        """Put all that is not finished in doubt, a page with each step; then the fleet goes on.
+
+        Until it has been iterated to its end, nothing is sent. It may be begun again.
+        """
+        cursor = "0"
+        while True:
+            page = self._run(self._ledger.recover(cursor))
+            yield page
+            if page.cursor == "0":
+                return
+            cursor = page.cursor
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _retry(self, id: str, expires_in: float | None, *, may_repeat: bool, not_accepted: bool) -> None:
+        lane = self._run(self._ledger.lane_of(ids.place_of(id).chunk)) if ids.is_id(id) else None
+        if lane is None:
+            raise UnknownId(id)
+        call = self._ledger.retry(
+            id,
+            expires_in=self._settings.expires_in(lane) if expires_in is None else expires_in,
+            drains={lane.value: wakeup.drain_template(lane) for lane in Lane},
+            may_repeat=may_repeat,
+            not_accepted=not_accepted,
+        )
+        what, state = self._run(call)
+        if what == "unknown":
+            raise UnknownId(id)
+        if what != "queued":
+            raise CannotRetry(id, what, state)
+
+    def _run(self, call: Call[T]) -> T:
+        try:
+            return self._connection.run(call)
+        except Unreachable as error:
+            raise QueueUnavailable("", may_be_enqueued=False, detail=error.detail) from None
