@@ -125,6 +125,7 @@ class Note(msgspec.Struct, frozen=True):
     nonce: str | None = None
     was: dict[str, str] | None = None
     past: list[End] = []
+    purged: bool = False
 
     def error_list(self) -> list[dict[str, Any]]:
         return msgspec.json.decode(self.errors, type=list[dict[str, Any]]) if self.errors else []
@@ -141,9 +142,10 @@ class MailStatus(msgspec.Struct, frozen=True):
     receipt: str | None
     errors: list[dict[str, Any]]
     updated_at: float
-    #: How often it was in doubt; and how it ended before it was retried by hand.
+    #: How often it was in doubt; how it ended before it was retried by hand; whether its content was deleted by hand.
     doubts: int = 0
     past: list[End] = []
+    purged: bool = False
 
 
 class BatchRecord(msgspec.Struct, frozen=True):
@@ -281,6 +283,7 @@ def decode_status(id: str, reply: Any) -> MailStatus | None:
         updated_at=updated_at,
         doubts=note.doubts,
         past=note.past,
+        purged=note.purged,
     )
 
 

@@ -8,6 +8,17 @@ from collections.abc import Sequence
 
 import msgspec
 
+#: No more of a value is shown in an error (characters).
+SHOWN_LIMIT = 80
+
+
+def shown(value: object) -> str:
+    """A value in the text of an error: short, whatever it is."""
+    if not isinstance(value, (str, bytes, int, float, bool, type(None))):
+        return f"a value of type {type(value).__name__}"
+    text = repr(value)
+    return text if len(text) <= SHOWN_LIMIT else f"{text[:SHOWN_LIMIT]}… ({len(text)} characters)"
+
 
 class Fault(msgspec.Struct, frozen=True):
     """One fault of a mail: SendGrid's text for it and the path of the field, e.g. `personalizations.0.to.0.email`."""
@@ -77,7 +88,7 @@ class UnknownId(PostroomError, LookupError):
         self.id = id
 
     def __str__(self) -> str:
-        return f"no mail or batch has the id {self.id!r}; finished ones are kept for 7 days"
+        return f"no mail or batch has the id {shown(self.id)}; finished ones are kept for 7 days"
 
 
 class InvalidEvents(PostroomError, ValueError):
@@ -87,8 +98,8 @@ class InvalidEvents(PostroomError, ValueError):
 class CannotRetry(PostroomError):
     """The mail cannot be queued again.
 
-    `reason`: "not_dead" (it is under way, accepted or cancelled), "unresolved" (SendGrid may have it), "content_gone",
-    or "busy" (its chunk is past its deadline, and others of it are not through).
+    `reason`: "not_dead" (it is under way, accepted or cancelled), "not_in_doubt", "unresolved" (SendGrid may have it),
+    "content_gone", or "busy" (its chunk is past its deadline, and others of it are not through).
     """
 
     def __init__(self, id: str, reason: str, state: str) -> None:
@@ -115,6 +126,7 @@ class NotDead(PostroomError):
 
 _WHY_NOT = {
     "not_dead": "only rejected, exhausted, expired and unresolved mails can be retried",
+    "not_in_doubt": "only mails in doubt and unresolved ones can be resolved",
     "unresolved": "SendGrid may have accepted it. Look for it there (Email Activity), and resolve the doubt; or retry "
     "it knowing that it may come twice",
     "content_gone": "its content is gone (purged, damaged, or older than POSTROOM_KEEP_FAILED_DAYS); enqueue it again",

@@ -7,7 +7,7 @@ batch `batch.first_row.place`; a single is a chunk of one, so its id serves for 
 import base64
 import os
 import re
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 LENGTH = 20
 
@@ -27,9 +27,14 @@ def new_id() -> str:
     return base64.b32encode(os.urandom(13))[:LENGTH].decode().lower()
 
 
-def is_id(text: str) -> bool:
+def is_id(text: object) -> TypeGuard[str]:
     """Whether this may be the id of a mail, a chunk or a batch."""
-    return _PATTERN.fullmatch(text) is not None
+    return isinstance(text, str) and _PATTERN.fullmatch(text) is not None
+
+
+def is_mail_id(text: object) -> TypeGuard[str]:
+    """Whether this may be the id of a mail: a single's, or that of a row of a batch."""
+    return is_id(text) and text.count(".") != 1
 
 
 def chunk_id(batch: str, first_row: int) -> str:

@@ -118,13 +118,16 @@ class Ledger:
         args = {"batch": batch, "first_row": first_row, "rows": rows, "running": running}
         return self._step("store_chunk", args, lambda reply: Stored(text(reply[0]), reply[1]), payload)
 
-    def seal(self, batch: str, *, chord_size_key: str, chord_expires: float, report: str) -> Call[tuple[str, int]]:
-        """Seal a batch. The reply is ("sealed" or "gone", how many chunks it has).
+    def seal(
+        self, batch: str, *, rows: int, chord_size_key: str, chord_expires: float, report: str
+    ) -> Call[tuple[str, int]]:
+        """Seal a batch of so many rows. The reply is ("sealed", "gone" or "behind", how many chunks it has).
 
         `report` is the template of the wake-up that has an empty batch reported.
         """
         args = {
             "batch": batch,
+            "rows": rows,
             "chord_size_key": chord_size_key,
             "chord_expires": _ms(chord_expires),
             "report": report,

@@ -15,7 +15,7 @@ from postroom.names import Lane, OnDoubt
 from postroom.settings import Settings
 from producers.client import FIRST_LOOK, LAST_LOOK, NO_MAILS
 from producers.evidence import Events, Evidence, proofs_in
-from producers.intake import terms
+from producers.intake import iterator_of, terms
 from producers.operations import Operation, Operations, Step
 from producers.results import AsyncReport, Cancellation, Progress, counted, progress_of
 
@@ -65,7 +65,7 @@ class AsyncPostroom:
         """Enqueue many mails as one batch, from an iterable or an async one; see `Postroom.enqueue_batch`."""
         with_terms = terms(self._settings, lane=lane, expires_in=expires_in, send_at=send_at, on_doubt=on_doubt)
         operation = self._operations.enqueue_batch(with_terms, key=key, then=then)
-        source: Mails = aiter(mails) if isinstance(mails, AsyncIterable) else iter(mails)
+        source: Mails = aiter(mails) if isinstance(mails, AsyncIterable) else iterator_of(mails)
         return AsyncBatch(await self._drive(operation, source), self)
 
     async def status(self, id: str) -> MailStatus:

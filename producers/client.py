@@ -13,7 +13,7 @@ from postroom.mail import MailLike
 from postroom.names import Lane, OnDoubt
 from postroom.settings import Settings
 from producers.evidence import Events, Evidence, proofs_in
-from producers.intake import terms
+from producers.intake import iterator_of, terms
 from producers.operations import Operation, Operations, Step
 from producers.results import Cancellation, Progress, Report, counted, progress_of
 
@@ -82,7 +82,7 @@ class Postroom:
         """
         with_terms = terms(self._settings, lane=lane, expires_in=expires_in, send_at=send_at, on_doubt=on_doubt)
         operation = self._operations.enqueue_batch(with_terms, key=key, then=then)
-        return Batch(self._drive(operation, iter(mails)), self)
+        return Batch(self._drive(operation, iterator_of(mails)), self)
 
     def status(self, id: str) -> MailStatus:
         """Where a mail stands. Raises `UnknownId`."""

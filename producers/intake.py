@@ -2,11 +2,12 @@
 
 import hashlib
 import time
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from postroom import mail as mails
-from postroom.errors import Fault, InvalidMail
+from postroom.errors import Fault, InvalidMail, shown
 from postroom.mail import MailLike
 from postroom.names import Lane, OnDoubt
 from postroom.settings import Settings
@@ -32,16 +33,23 @@ def terms(
     try:
         lane = Lane(lane)
     except ValueError:
-        raise ValueError(f"lane must be 'transactional' or 'bulk', not {lane!r}") from None
+        raise ValueError(f"lane must be 'transactional' or 'bulk', not {shown(lane)}") from None
     try:
         policy = OnDoubt(on_doubt)
     except ValueError:
-        raise ValueError(f"on_doubt must be 'resend' or 'hold', not {on_doubt!r}") from None
+        raise ValueError(f"on_doubt must be 'resend' or 'hold', not {shown(on_doubt)}") from None
     if expires_in is None:
         expires_in = settings.expires_in(lane)
-    if not 0 < expires_in < 10 * 366 * 86_400:
-        raise ValueError(f"expires_in is in seconds, more than 0 and less than ten years, not {expires_in!r}")
+    if not _is_number(expires_in) or not 0 < expires_in < 10 * 366 * 86_400:
+        raise ValueError(f"expires_in is in seconds, more than 0 and less than ten years, not {shown(expires_in)}")
     return Terms(lane, policy, float(expires_in), _unix_seconds(send_at))
+
+
+def iterator_of(mails: Iterable[MailLike]) -> Iterator[MailLike]:
+    """Raises `TypeError` for what cannot be gone through, and for one mail in place of many."""
+    if not isinstance(mails, Iterable) or isinstance(mails, (str, bytes, dict)):
+        raise TypeError(f"mails must be an iterable of mails, not {shown(mails)}; for one mail there is enqueue")
+    return iter(mails)
 
 
 def _unix_seconds(send_at: float | datetime | None) -> float | None:
@@ -51,9 +59,13 @@ def _unix_seconds(send_at: float | datetime | None) -> float | None:
         if send_at.tzinfo is None:
             raise ValueError("send_at has no time zone; use datetime.now(UTC) and its like, or Unix seconds")
         send_at = send_at.timestamp()
-    if not 0 < send_at < 10**11:
-        raise ValueError(f"send_at is in Unix seconds, or a datetime, not {send_at!r}")
+    if not _is_number(send_at) or not 0 < send_at < 10**11:
+        raise ValueError(f"send_at is in Unix seconds, or a datetime, not {shown(send_at)}")
     return float(send_at)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def fingerprint(digest: bytes, terms: Terms) -> str:

@@ -10,15 +10,16 @@ from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from celery.canvas import Signature
 from kombu.utils.json import dumps
 
 from postroom import ids, payload, wakeup
 from postroom.answers import BatchRecord, FailedPage, MailStatus, OpenBatch
+from postroom.call import Call
 from postroom.connection import Unreachable
-from postroom.errors import InvalidMail, KeyConflict, QueueFull, QueueUnavailable, UnknownId
+from postroom.errors import InvalidMail, KeyConflict, QueueFull, QueueUnavailable, UnknownId, shown
 from postroom.ledger import Ledger
 from postroom.mail import MailLike
 from postroom.outcome import Kind, Outcome
@@ -43,6 +44,7 @@ Operation = Generator[Any, Any, T]
 MAILS_A_BREATH = 8
 CHUNKS_A_PAGE = 20
 MAILS_A_STEP = 200
+BUSY = "another producer is storing this batch just now; call again with the same key"
 FULL = "Redis has less than 15 % of its memory left; nothing was enqueued. Let workers send, or raise its maxmemory"
 
 
@@ -57,7 +59,7 @@ class Operations:
 
     def enqueue(self, mail: MailLike, terms: Terms, *, key: str | None, id: str | None) -> Operation[str]:
         if id is not None and (not ids.is_id(id) or "." in id):
-            raise ValueError(f"id must be one that enqueue gave, as in QueueUnavailable.id, not {id!r}")
+            raise ValueError(f"id must be one that enqueue gave, as in QueueUnavailable.id, not {shown(id)}")
         id = id or ids.new_id()
         taken = self._intake.take(mail, id, terms=terms, digest=key is not None)
         call = self._ledger.enqueue(
@@ -77,29 +79,30 @@ class Operations:
 
     def enqueue_batch(self, terms: Terms, *, key: str | None, then: Signature | None) -> Operation[str]:
         """Store the mails in chunks, seal the batch, and push the first page of its wake-ups."""
-        opened = yield from self._open(terms, key=key, then=then)
+        _check_then(then)
+        opening = self._opening(terms, key=key, then=then)
+        opened = yield from self._open(opening)
         storing = _Storing(self._settings, self._intake, terms, opened, keyed=key is not None)
         try:
             while (mail := (yield Step.TAKE)) is not Step.END:
                 if chunk := storing.take(mail):
-                    yield from self._store(opened.id, chunk)
+                    yield from self._store(storing, chunk, opening)
                 if storing.row % MAILS_A_BREATH == 0:
                     yield Step.BREATHE
             if chunk := storing.rest():
-                yield from self._store(opened.id, chunk)
+                yield from self._store(storing, chunk, opening)
+            while not (yield from self._seal(opened.id, storing.row, terms)):
+                storing.join((yield from self._open(opening)))
+                storing.rest()
         except QueueUnavailable:
             raise
         except Exception:
             if key is None:
                 yield from self._drop(opened.id)
             raise
-        if not opened.sealed:
-            yield from self._seal(opened.id, terms)
-        elif storing.row != opened.rows:
-            raise KeyConflict(opened.id)
         return str(opened.id)
 
-    def _open(self, terms: Terms, *, key: str | None, then: Signature | None) -> Operation[OpenBatch]:
+    def _opening(self, terms: Terms, *, key: str | None, then: Signature | None) -> "_Opening":
         id = ids.new_id()
         call = self._ledger.open_batch(
             id,
@@ -107,16 +110,20 @@ class Operations:
             key=hashed(key),
             fingerprint=fingerprint(b"batch", terms) if key is not None else None,
             wake_up=wakeup.deliver_template(terms.lane, id),
-            then=_serialized(then),
+            then=None if then is None else str(dumps(then)),
         )
-        opened = yield from _ask(call, id)
+        return _Opening(id, call)
+
+    def _open(self, opening: "_Opening") -> Operation[OpenBatch]:
+        opened = yield from _ask(opening.call, opening.id)
         if opened.what == "conflict":
             raise KeyConflict(opened.id)
         if opened.what == "full":
             raise QueueFull(FULL)
         return opened  # type: ignore[no-any-return]
 
-    def _store(self, batch: str, chunk: "_Chunk") -> Operation[None]:
+    def _store(self, storing: "_Storing", chunk: "_Chunk", opening: "_Opening") -> Operation[None]:
+        batch = storing.batch
         yield Step.BREATHE
         packed = payload.pack(chunk.bodies)
         yield Step.BREATHE
@@ -126,21 +133,26 @@ class Operations:
             raise QueueFull(FULL)
         if stored.what == "gone":
             raise UnknownId(batch)  # dropped: nothing was added to it for a day
-        if stored.what != "stored":
-            raise KeyConflict(batch)  # another producer is at work under the same key
+        if stored.what == "behind":
+            storing.join((yield from self._open(opening)))
 
-    def _seal(self, batch: str, terms: Terms) -> Operation[None]:
+    def _seal(self, batch: str, rows: int, terms: Terms) -> Operation[bool]:
+        """Whether it is sealed; False if another producer is at work on it, under the same key."""
         call = self._ledger.seal(
             batch,
+            rows=rows,
             chord_size_key=wakeup.chord_size_key(batch),
             chord_expires=wakeup.chord_expires_seconds(),
             report=wakeup.report_template(terms.lane),
         )
         what, _ = yield from _ask(call, batch, enqueues=True)
-        if what != "sealed":
+        if what == "gone":
             raise UnknownId(batch)
+        if what == "behind":
+            return False
         with suppress(Unreachable):  # it is sealed: a caretaker announces it then
             yield self._ledger.announce_batch(batch)
+        return True
 
     def _drop(self, batch: str) -> Operation[None]:
         with suppress(Unreachable):  # a caretaker drops what is not sealed within a day
@@ -148,7 +160,7 @@ class Operations:
                 yield Step.BREATHE
 
     def status(self, id: str) -> Operation[MailStatus]:
-        status = (yield from _ask(self._ledger.status(id), id)) if ids.is_id(id) else None
+        status = (yield from _ask(self._ledger.status(id), id)) if ids.is_mail_id(id) else None
         if status is None:
             raise UnknownId(id)
         return status  # type: ignore[no-any-return]
@@ -199,6 +211,13 @@ class Operations:
         return Cancellation(cancelled, too_late)
 
 
+class _Opening(NamedTuple):
+    """Opens a batch under a new id; said again under a key, it finds the batch, and how far it is by now."""
+
+    id: str
+    call: Call[OpenBatch]
+
+
 class _Chunk:
     """Mails that will be stored together."""
 
@@ -216,7 +235,7 @@ class _Storing:
         self._settings = settings
         self._intake = intake
         self._terms = terms
-        self._batch = opened.id
+        self.batch = opened.id
         self._stored_rows = opened.rows
         self._stored_running = opened.running
         self._keyed = keyed
@@ -227,7 +246,7 @@ class _Storing:
     def take(self, mail: MailLike) -> _Chunk | None:
         """Take one mail; returns the chunk that it has made full."""
         chunk = self._chunk
-        id = ids.mail_id(ids.chunk_id(self._batch, chunk.first_row), max(0, self.row - chunk.first_row))
+        id = ids.mail_id(ids.chunk_id(self.batch, chunk.first_row), max(0, self.row - chunk.first_row))
         try:
             taken = self._intake.take(mail, id, terms=self._terms, digest=self._keyed)
         except InvalidMail as error:
@@ -243,15 +262,28 @@ class _Storing:
         is_full = len(chunk.bodies) >= self._settings.chunk_mails or chunk.size_bytes >= self._settings.chunk_bytes
         return self._cut() if is_full else None
 
+    def join(self, opened: OpenBatch) -> None:
+        """Another producer is storing the same batch, and is further by now: go on behind what it has stored.
+
+        Raises `KeyConflict` if that is something else, `QueueUnavailable` if it has cut its chunks elsewhere.
+        """
+        if opened.sealed and opened.rows < self.row:
+            raise KeyConflict(self.batch)
+        if opened.rows < self.row:
+            raise QueueUnavailable(self.batch, may_be_enqueued=True, detail=BUSY)
+        self._stored_rows, self._stored_running = opened.rows, opened.running
+        self._chunk = _Chunk(opened.rows)
+        self._compare()
+
     def rest(self) -> _Chunk | None:
         """The last chunk, if anything is left for it. Raises `KeyConflict` if there were more mails the first time."""
         if self.row < self._stored_rows:
-            raise KeyConflict(self._batch)
+            raise KeyConflict(self.batch)
         return self._cut() if self._chunk.bodies else None
 
     def _compare(self) -> None:
         if self.row == self._stored_rows and self._running.hex() != self._stored_running:
-            raise KeyConflict(self._batch)
+            raise KeyConflict(self.batch)
 
     def _cut(self) -> _Chunk:
         chunk = self._chunk
@@ -265,12 +297,11 @@ def batched(proofs: Sequence[Proof], size: int) -> Iterator[Sequence[Proof]]:
         yield proofs[start : start + size]
 
 
-def _serialized(then: Signature | None) -> str | None:
-    if then is None:
-        return None
-    if then.subtask_type is not None:
+def _check_then(then: object) -> None:
+    if then is not None and not isinstance(then, Signature):
+        raise ValueError(f"then must be a Celery signature, such as task.si(), not {shown(then)}")
+    if then is not None and then.subtask_type is not None:
         raise ValueError("then must be the signature of one task; let that task start a chain, group or chord")
-    return str(dumps(then))
 
 
 def _ask(call: Any, id: str, *, enqueues: bool = False) -> Operation[Any]:

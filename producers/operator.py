@@ -9,7 +9,7 @@ from postroom.call import Call
 from postroom.connection import Connection, Unreachable
 from postroom.errors import CannotRetry, NotDead, QueueUnavailable, UnknownId
 from postroom.ledger import Ledger
-from postroom.names import Lane
+from postroom.names import Lane, State
 from postroom.outcome import Kind, Outcome
 from postroom.settings import Settings
 
@@ -50,16 +50,19 @@ class Operator:
 
     def status(self, id: str) -> MailStatus:
         """Where a mail stands, and how it ended before. Raises `UnknownId`."""
-        status = self._run(self._ledger.status(id)) if ids.is_id(id) else None
+        status = self._status(id)
         if status is None:
             raise UnknownId(id)
         return status
 
     def content(self, id: str) -> bytes | None:
         """A mail's body as it is kept, in JSON; None if it is not kept any more."""
-        place = ids.place_of(id) if ids.is_id(id) else None
-        packed = self._run(self._ledger.payload(place.chunk)) if place else None
-        if place is None or packed is None:
+        status = self._status(id)
+        if status is None or status.purged:
+            return None
+        place = ids.place_of(id)
+        packed = self._run(self._ledger.payload(place.chunk))
+        if packed is None:
             return None
         try:
             bodies = payload.unpack(packed)
@@ -81,7 +84,7 @@ class Operator:
 
         Raises `UnknownId`, `NotDead`.
         """
-        what, state = self._run(self._ledger.purge(id)) if ids.is_id(id) else ("unknown", "")
+        what, state = self._run(self._ledger.purge(id)) if ids.is_mail_id(id) else ("unknown", "")
         if what == "unknown":
             raise UnknownId(id)
         if what == "not_dead":
@@ -94,7 +97,11 @@ class Operator:
         """
         if not accepted:
             return self._retry(id, None, may_repeat=False, not_accepted=True)
-        self.status(id)
+        state = self.status(id).state
+        if state is State.ACCEPTED:
+            return None
+        if state not in (State.IN_DOUBT, State.UNRESOLVED):
+            raise CannotRetry(id, "not_in_doubt", state)
         place = ids.place_of(id)
         proof = [(place.chunk, [(place.place, Outcome(Kind.ACCEPTED, receipt=receipt), 0.0)])]
         self._run(self._ledger.settle(proof, nonce=None, account="", in_task=False))
@@ -122,8 +129,11 @@ class Operator:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _status(self, id: str) -> MailStatus | None:
+        return self._run(self._ledger.status(id)) if ids.is_mail_id(id) else None
+
     def _retry(self, id: str, expires_in: float | None, *, may_repeat: bool, not_accepted: bool) -> None:
-        lane = self._run(self._ledger.lane_of(ids.place_of(id).chunk)) if ids.is_id(id) else None
+        lane = self._run(self._ledger.lane_of(ids.place_of(id).chunk)) if ids.is_mail_id(id) else None
         if lane is None:
             raise UnknownId(id)
         call = self._ledger.retry(

@@ -164,9 +164,12 @@ class Driver:
     def store(self, batch: str, first_row: int, rows: int, running: str = "") -> Any:
         return self.run(self.ledger.store_chunk(batch, first_row, rows, running, b"payload"))
 
-    def seal(self, batch: str) -> tuple[str, int]:
+    def seal(self, batch: str, rows: int | None = None) -> tuple[str, int]:
+        """`rows` defaults to as many as it has."""
+        stored = int(self.redis.hget(f"postroom:batch:{batch}", "total") or 0)
         call = self.ledger.seal(
             batch,
+            rows=stored if rows is None else rows,
             chord_size_key=wakeup.chord_size_key(batch),
             chord_expires=DAY,
             report=wakeup.report_template(Lane.BULK),

@@ -585,9 +585,12 @@ class Model:
         chunk = self.chunks[chunk_id]
         mail = chunk.mails[row]
         state = NAMES[mail.state]
-        if mail.state not in DEAD and not (mail.state == IN_DOUBT and not_accepted):
+        if not_accepted:
+            if mail.state not in (IN_DOUBT, UNRESOLVED):
+                return "not_in_doubt", state
+        elif mail.state not in DEAD:
             return "not_dead", state
-        if mail.state == UNRESOLVED and not (not_accepted or may_repeat):
+        elif mail.state == UNRESOLVED and not may_repeat:
             return "unresolved", state
         has_others = any(not other.is_finished for other in chunk.mails if other is not mail)
         if has_others and self.now >= chunk.expires:

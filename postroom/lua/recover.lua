@@ -4,7 +4,7 @@
 -- args.cursor: where to go on, "0" to begin. Returns {cursor, chunks seen, mails put in doubt, unsealed chunks}; a cursor
 -- of "0" says that it is done.
 
-local PAGE_OF_KEYS = 200
+local PAGE_OF_KEYS = 20
 local REASON = 'restored'
 
 -- Nothing can have become of a mail whose time has not come.

@@ -2,7 +2,7 @@
 -- that is in doubt. It keeps its id and its history, and has all its attempts again.
 --
 -- args.expires_in: from now, if its chunk is through; else the chunk's deadline stays. Returns {what, state}: "queued",
--- "unknown", "not_dead", "unresolved" (it may have been accepted; args.may_repeat says to send it all the same),
+-- "unknown", "not_dead", "not_in_doubt", "unresolved" (it may have been accepted; args.may_repeat says to send it all the same),
 -- "content_gone", or "busy" (too late for its chunk, which is not through yet).
 
 local MOST_TOLD = 5 -- former ends that a mail's history has
@@ -12,8 +12,13 @@ row = row or 0
 local chunk = open(chunk_id)
 
 local function refusal(state)
-  if not (DEAD[state] or state == IN_DOUBT and args.not_accepted) then return 'not_dead' end
-  if state == UNRESOLVED and not (args.not_accepted or args.may_repeat) then return 'unresolved' end
+  if args.not_accepted then
+    if state ~= IN_DOUBT and state ~= UNRESOLVED then return 'not_in_doubt' end
+  elseif not DEAD[state] then
+    return 'not_dead'
+  elseif state == UNRESOLVED and not args.may_repeat then
+    return 'unresolved'
+  end
   local note = note_of(chunk, row)
   if note.purged or note.reason == 'content_gone' or redis.call('EXISTS', PAYLOAD .. chunk.id) == 0 then
     return 'content_gone'

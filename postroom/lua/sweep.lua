@@ -29,7 +29,7 @@ local function due_of(index, at, most)
 end
 
 local function may_judge(swept_at)
-  if not swept_at or now - swept_at > GAP then
+  if not swept_at or math.abs(now - swept_at) > GAP then
     redis.call('SET', JUDGE_FROM, now + rules.life)
     return false
   end
@@ -185,7 +185,7 @@ end
 redis.call('ZADD', OWNERS, now, args.owner)
 if is_stopped(args.seen) then return nothing(true) end
 local swept_at = tonumber(redis.call('GET', SWEPT_AT))
-if swept_at and now - swept_at < EACH and not args.again then return nothing(false) end
+if swept_at and now >= swept_at and now - swept_at < EACH and not args.again then return nothing(false) end
 local step = redis.call('INCR', STEP)
 if may_judge(swept_at) then judge() end
 redis.call('SET', SWEPT_AT, now)

@@ -14,6 +14,9 @@ SUMMARIES = {
     "status": "Show where a mail or a batch stands.",
     "report": "Show the results of a batch.",
     "cancel": "Cancel a mail, or what is left of a batch.",
+    "dead": "List, retry or purge mails that ended without being accepted.",
+    "doubt": "List mails that SendGrid may have accepted, and decide.",
+    "recover": "After Redis was restored or emptied: let the fleet go on.",
     "doctor": "Look at Redis, workers and settings; say what to mend.",
     "sandbox": "Run a local SendGrid with an inbox page.",
 }

@@ -6,14 +6,18 @@ from typing import Any
 import click
 
 from postroom.errors import (
+    CannotRetry,
     ConfigurationError,
     Fault,
+    InvalidEvents,
     InvalidMail,
     KeyConflict,
+    NotDead,
     QueueFull,
     QueueUnavailable,
     UnknownId,
 )
+from postroom.names import State
 from producers.cli.interruption import Interrupted
 
 
@@ -86,12 +90,34 @@ def _refused(error: BaseException) -> CommandFailed | None:
             return CommandFailed("key_conflict", sentence(f"Nothing was enqueued: {error}"), code=2, id=error.id)
         case UnknownId():
             return CommandFailed("unknown_id", sentence(error), id=error.id)
+        case CannotRetry():
+            return _not_retried(error)
+        case NotDead():
+            return CommandFailed("not_dead", f"{error}.", id=error.id, state=error.state)
+        case InvalidEvents():
+            return bad_input(sentence(error))
         case QueueFull():
             return CommandFailed("queue_full", sentence(error))
         case QueueUnavailable():
             return _unavailable(error)
         case _:
             return _by_redis(error)
+
+
+#: What to do about a mail that can't be retried, by the reason.
+HOW_ELSE = {
+    "unresolved": "When you have looked: postroom doubt resolve ID --accepted, or --not-accepted. To send it all the "
+    "same: postroom dead retry ID --may-repeat",
+    "content_gone": "Only the app that made it can make it again.",
+    "busy": "Once the rest of it is through (postroom status ID tells), the same command does it.",
+}
+
+
+def _not_retried(error: CannotRetry) -> CommandFailed:
+    advice = HOW_ELSE.get(error.reason, "")
+    if error.state == State.IN_DOUBT:
+        advice = "Its doubt ends by itself, or by: postroom doubt resolve ID --accepted, or --not-accepted"
+    return CommandFailed(error.reason, f"{error}.", advice=advice, id=error.id, state=error.state)
 
 
 def _unavailable(error: QueueUnavailable) -> CommandFailed:

@@ -10,12 +10,14 @@ from producers.cli.failure import in_words
 from producers.cli.output import BAD, GOOD, QUIET, WARNING, Output, Part
 
 if TYPE_CHECKING:
-    from postroom.answers import Failure, MailStatus
+    from postroom.answers import BatchRecord, Failure, MailStatus
     from producers.results import Progress
 
 #: The most failures that are listed as text; `postroom report ID --json` has 1,000.
 MOST_LISTED = 20
 
+#: Finished without being accepted, and nobody wanted it so.
+DEAD = (State.REJECTED, State.EXHAUSTED, State.EXPIRED, State.UNRESOLVED)
 UNDER_WAY = (State.QUEUED, State.SENDING, State.IN_DOUBT)
 
 
@@ -45,7 +47,12 @@ def show_mail(out: Output, status: "MailStatus") -> None:
         out.say("  receipt  ", status.receipt)
     if status.attempt:
         out.say("  attempt  ", str(status.attempt))
+    if status.doubts:
+        out.say("  doubts   ", str(status.doubts))
     out.say("  since    ", at(status.updated_at))
+    for end in status.past:
+        was: Part = (str(end.state), style_of(end.state))
+        out.say("  before   ", was, f" ({end.reason})" if end.reason else "", f", until {at(end.at / 1000)}")
 
 
 def show_progress(out: Output, progress: "Progress") -> None:
@@ -68,6 +75,18 @@ def show_counts(out: Output, batch_id: str, total: int, counts: dict[str, int]) 
         show_count(out, state, counts[state])
     if left := total - sum(counts.values()):
         out.say(f"{left:>10}  ", ("still under way", WARNING))
+
+
+def show_record(out: Output, batch_id: str, record: "BatchRecord") -> None:
+    """What its counts do not tell of a batch, and what can be done about it."""
+    if record.sealed is None:
+        out.say(("It is not complete", WARNING), ": its producer still stores it, or has died. Nothing of it is sent.")
+    if record.resends or record.extra_copies:
+        out.say(f"{record.resends} were sent once more after a doubt; {record.extra_copies} extra copies have shown.")
+    if record.counts[State.IN_DOUBT]:
+        out.say(("  → ", QUIET), "Mails in doubt: postroom doubt list")
+    if any(record.counts[state] for state in DEAD):
+        out.say(("  → ", QUIET), f"When the cause is mended: postroom dead retry --all --batch {batch_id}")
 
 
 def show_failures(out: Output, failures: Iterable[tuple["Failure", str]], batch_id: str) -> None:

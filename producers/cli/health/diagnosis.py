@@ -12,7 +12,7 @@ from postroom.errors import ConfigurationError
 from postroom.names import Lane
 from postroom.settings import Settings
 from producers.cli.fleet import START_A_WORKER, Fleet, is_of_this_host
-from producers.cli.health import redis_health
+from producers.cli.health import ledger_health, redis_health
 from producers.cli.health.finding import Finding, fine, ill
 
 #: How long (seconds) Redis and SendGrid's host may take to answer.
@@ -54,7 +54,9 @@ def _asked(fleet: Fleet, settings: Settings) -> Iterator[Finding]:
         yield _redis(fleet, settings.redis_url)
         yield from redis_health.look(fleet)
         yield _workers(fleet)
+        yield from ledger_health.look(fleet)
         yield from _lanes(fleet)
+        yield _garbage(fleet)
         yield _account(fleet)
     except Unreachable as error:
         advice = "Start Redis, or correct POSTROOM_REDIS_URL."
@@ -84,6 +86,14 @@ def _lanes(fleet: Fleet) -> Iterator[Finding]:
         # Celery's own list, called like its queue.
         wake_ups = fleet.command("LLEN", lane, decode=int)
         yield fine(f"lane {lane}", f"{singles} single mails and {wake_ups} wake-ups wait")
+
+
+def _garbage(fleet: Fleet) -> Finding:
+    """Messages in the queues that no worker understood."""
+    count = fleet.ask(fleet.ledger.garbage_length())
+    detail = f"foreign messages set aside: {count}"
+    advice = "The workers' logs say why. Look: LRANGE postroom:garbage 0 9. When it is mended: DEL postroom:garbage."
+    return Finding("garbage", not count, detail, advice, essential=False)
 
 
 def _account(fleet: Fleet) -> Finding:
