@@ -65,7 +65,7 @@ def _proof(event: object) -> Proof | None:
     if not isinstance(event, dict):
         return None
     id, message_id = event.get("postroom_id"), event.get("sg_message_id")
-    if not isinstance(id, str) or not ids.is_id(id):
+    if not isinstance(id, str) or not ids.is_mail_id(id):
         return None
     receipt = _ADDED.sub("", message_id) if isinstance(message_id, str) else ""
     is_receipt = receipt.isascii() and receipt.isprintable() and len(receipt) <= _RECEIPT_LIMIT

@@ -14,7 +14,11 @@ MOST_IN_JSON = 1000
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How many mails of a batch are in each state now. They add up to `total` once the batch is sealed."""
+    """How many mails of a batch are in each state now. They add up to `total` once the batch is sealed.
+
+    Until then its producer is still storing it, and nothing of it is sent. `resends`: mails that were sent once more
+    after a doubt; `extra_copies`: copies beyond the first that evidence has shown.
+    """
 
     batch_id: str
     total: int
@@ -27,6 +31,9 @@ class Progress(msgspec.Struct, frozen=True):
     expired: int
     cancelled: int
     unresolved: int
+    sealed: bool
+    resends: int
+    extra_copies: int
     #: Unix seconds at which the last mail was finished, or None.
     final_at: float | None
 
@@ -64,6 +71,9 @@ class _Counted:
     final_at: float | None
     #: Unix seconds of the first change since the report was taken (evidence that came later), or None.
     changed_since: float | None
+    #: Mails that were sent once more after a doubt, and copies beyond the first that evidence has shown, up to now.
+    resends: int
+    extra_copies: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +117,21 @@ def _document(report: _Counted, failures: list[Failure], *, truncated: bool) -> 
         "truncated": truncated,
         "final_at": report.final_at,
         "changed_since": report.changed_since,
+        "resends": report.resends,
+        "extra_copies": report.extra_copies,
     }
 
 
 def progress_of(batch_id: str, record: BatchRecord) -> Progress:
-    return Progress(batch_id, record.total, **record.counts, final_at=_seconds(record.final_at))
+    return Progress(
+        batch_id,
+        record.total,
+        **record.counts,
+        sealed=record.sealed is not None,
+        resends=record.resends,
+        extra_copies=record.extra_copies,
+        final_at=_seconds(record.final_at),
+    )
 
 
 def counted(batch_id: str, record: BatchRecord) -> dict[str, Any]:
@@ -123,6 +143,8 @@ def counted(batch_id: str, record: BatchRecord) -> dict[str, Any]:
         "counts": {str(state): counts[state] for state in FINISHED},
         "final_at": _seconds(record.final_at),
         "changed_since": _seconds(record.changed_since),
+        "resends": record.resends,
+        "extra_copies": record.extra_copies,
     }
 
 

@@ -10,7 +10,7 @@ from producers.cli.failure import in_words
 from producers.cli.output import BAD, GOOD, QUIET, WARNING, Output, Part
 
 if TYPE_CHECKING:
-    from postroom.answers import BatchRecord, Failure, MailStatus
+    from postroom.answers import Failure, MailStatus
     from producers.results import Progress
 
 #: The most failures that are listed as text; `postroom report ID --json` has 1,000.
@@ -77,16 +77,18 @@ def show_counts(out: Output, batch_id: str, total: int, counts: dict[str, int]) 
         out.say(f"{left:>10}  ", ("still under way", WARNING))
 
 
-def show_record(out: Output, batch_id: str, record: "BatchRecord") -> None:
+def show_advice(out: Output, progress: "Progress") -> None:
     """What its counts do not tell of a batch, and what can be done about it."""
-    if record.sealed is None:
+    if not progress.sealed:
         out.say(("It is not complete", WARNING), ": its producer still stores it, or has died. Nothing of it is sent.")
-    if record.resends or record.extra_copies:
-        out.say(f"{record.resends} were sent once more after a doubt; {record.extra_copies} extra copies have shown.")
-    if record.counts[State.IN_DOUBT]:
+    if progress.resends or progress.extra_copies:
+        out.say(
+            f"{progress.resends} were sent once more after a doubt; {progress.extra_copies} extra copies have shown."
+        )
+    if progress.in_doubt:
         out.say(("  → ", QUIET), "Mails in doubt: postroom doubt list")
-    if any(record.counts[state] for state in DEAD):
-        out.say(("  → ", QUIET), f"When the cause is mended: postroom dead retry --all --batch {batch_id}")
+    if any(getattr(progress, state) for state in DEAD):
+        out.say(("  → ", QUIET), f"When the cause is mended: postroom dead retry --all --batch {progress.batch_id}")
 
 
 def show_failures(out: Output, failures: Iterable[tuple["Failure", str]], batch_id: str) -> None:

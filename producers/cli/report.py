@@ -4,9 +4,8 @@ import click
 
 from postroom.errors import UnknownId
 from producers.cli.failure import CommandFailed
-from producers.cli.mails import at, by_row, show_counts, show_failures, show_record
+from producers.cli.mails import at, by_row, show_advice, show_counts, show_failures
 from producers.cli.opening import open_postroom
-from producers.cli.operating import batch_record
 from producers.cli.options import json_option
 from producers.cli.output import WARNING, Output
 from producers.client import Postroom
@@ -28,6 +27,7 @@ def command(out: Output, /, id: str) -> int:
             out.document(report.to_json())
         else:
             _show(out, report)
+            show_advice(out, postroom.progress(id))
     return 1 if sum(report.counts.values()) > report.counts["accepted"] else 0
 
 
@@ -50,4 +50,3 @@ def _show(out: Output, report: Report) -> None:
     if report.changed_since is not None:
         out.say(("Something changed after that, at ", WARNING), at(report.changed_since))
     show_failures(out, by_row(report.failed), report.batch_id)
-    show_record(out, report.batch_id, batch_record(report.batch_id))

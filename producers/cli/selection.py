@@ -11,7 +11,7 @@ from producers.cli.counting import counting
 from producers.cli.fleet import Fleet
 from producers.cli.interruption import Interruption
 from producers.cli.mails import DEAD
-from producers.cli.operating import batch_record
+from producers.cli.opening import open_postroom
 from producers.cli.options import Command, Duration
 from producers.cli.output import Output
 
@@ -72,7 +72,8 @@ def check_choice(ids: Sequence[str], *, every: bool, **narrowing: object) -> Non
 def selection(settings: Settings, batch: str | None, state: str | None, older_than: float | None = None) -> Selection:
     """By the clock of Redis, which has dated the dead letters. Raises `UnknownId` for the batch."""
     if batch is not None:
-        batch_record(batch, settings)
+        with open_postroom(settings) as postroom:
+            postroom.progress(batch)
     if older_than is None:
         return Selection(batch, state)
     with Fleet(settings) as fleet:

@@ -4,9 +4,8 @@ import click
 
 from postroom.errors import UnknownId
 from postroom.names import FINISHED, State
-from producers.cli.mails import show_mail, show_progress, show_record
+from producers.cli.mails import show_advice, show_mail, show_progress
 from producers.cli.opening import open_postroom
-from producers.cli.operating import batch_record
 from producers.cli.options import json_option
 from producers.cli.output import Output
 
@@ -26,8 +25,7 @@ def command(out: Output, /, id: str) -> int:
         except UnknownId:
             progress = postroom.progress(id)
             show_progress(out, progress)
-            if not out.as_json:
-                show_record(out, id, batch_record(id))
+            show_advice(out, progress)
             return 1 if progress.failed else 0
     show_mail(out, status)
     return 1 if status.state in FINISHED and status.state is not State.ACCEPTED else 0

@@ -58,7 +58,10 @@ class Template:
         self._name = name
         self._text = _environment(is_html=False)
         self._html = _environment(is_html=True)
-        self._fill = self._compiled(_parsed(text, name), "", is_html=False)
+        try:
+            self._fill = self._compiled(_parsed(text, name), "", is_html=False)
+        except RecursionError:
+            raise bad_input(f"{name} is nested too deeply.") from None
 
     def fill(self, values: dict[str, str]) -> dict[str, Any]:
         """The mail for a row, by its columns. Raises `InvalidMail`, with the field and the missing column."""
@@ -130,7 +133,9 @@ def _is_content(path: str) -> bool:
 def _parsed(text: bytes, name: str) -> dict[str, Any]:
     try:
         body = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except UnicodeError:
+        raise bad_input(f"{name} is not JSON: it is not UTF-8.") from None
+    except msgspec.DecodeError as error:
         raise bad_input(f"{name} is not JSON: {error}") from None
     if not isinstance(body, dict):
         raise bad_input(f"{name} is no mail: a v3 body is a JSON object.")
