@@ -242,6 +242,33 @@ def test_an_empty_lane_is_not_announced(driver: Driver) -> None:
     assert driver.state(id) == State.ACCEPTED
 
 
+@pytest.mark.parametrize("foreign", ['{"headers": {"task": "postroom.report"}}', "no JSON"])
+def test_a_message_that_tells_no_time_is_no_sign_of_lost_wake_ups(driver: Driver, foreign: str) -> None:
+    """Workers may be busy, or stopped: a chord's body that waits before all others must not double the others."""
+    batches = [driver.batch(1) for _ in range(3)]
+    driver.redis.rpush("bulk", foreign)
+
+    driver.sweeps(60)
+    assert driver.redis.llen("bulk") == 4
+
+    driver.redis.rpop("bulk")
+    driver.sweeps(60)
+    assert driver.wake_ups("bulk") == [f"{batch}.0" for batch in batches]
+
+
+def test_lost_wake_ups_are_noticed_behind_a_message_that_tells_no_time(driver: Driver) -> None:
+    lost = driver.batch(1)
+    driver.take_wake_up("bulk")
+    driver.later(6)
+    driver.batch(1)
+    driver.redis.rpush("bulk", "no JSON")
+
+    driver.sweep()
+
+    driver.redis.rpop("bulk")
+    assert driver.wake_ups("bulk")[-1] == f"{lost}.0"
+
+
 def test_a_chunk_that_is_given_back_is_announced_at_once(driver: Driver) -> None:
     batch = driver.batch(2)
     take_all(driver, "bulk")

@@ -12,6 +12,7 @@ local PAGES_MOST = 2     -- of wake-ups, one a batch, pushed in one step
 local EACH = 900         -- milliseconds between sweeps, fleet-wide
 local GAP = 2000         -- after a longer one (Redis was away) nobody is judged for one full life
 local LOOK_AGAIN = 60000
+local TAIL = 20 -- messages of a lane that are looked at
 local REPORT_LATE = 10000
 local WAKE_FIRST, WAKE_LAST = 5000, 300000
 local UNSEALED_LIFE = 24 * 3600 * 1000
@@ -105,11 +106,15 @@ local function expire()
 end
 
 -- When the oldest wake-up that still waits in a lane was announced. Whoever was announced before it, and is still
--- waiting, waits for a wake-up that is lost.
+-- waiting, waits for a wake-up that is lost. Not every message tells: a chord's body, which Celery publishes, does not,
+-- nor does a foreign one. Among nothing but those, nobody is taken for lost.
 local function oldest_waiting(lane)
-  local message = redis.call('LINDEX', lane, -1)
-  if not message then return now end
-  return tonumber(message:match('"postroom_at": ?"(%d+)"')) or now
+  local messages = redis.call('LRANGE', lane, -TAIL, -1)
+  for index = #messages, 1, -1 do
+    local at = messages[index]:match('"postroom_at": ?"(%d+)"')
+    if at then return tonumber(at) end
+  end
+  return #messages == 0 and now or 0
 end
 
 -- A claimable chunk whose wake-up is neither waiting nor at work is announced again, each time after twice as long.
