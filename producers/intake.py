@@ -80,7 +80,7 @@ def hashed(key: str | None) -> str | None:
         return None
     if not isinstance(key, str) or not key:
         raise ValueError("key must be a string that is not empty")
-    return hashlib.sha256(key.encode()).hexdigest()
+    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
 
 
 class Intake:

@@ -110,7 +110,7 @@ class Operations:
             key=hashed(key),
             fingerprint=fingerprint(b"batch", terms) if key is not None else None,
             wake_up=wakeup.deliver_template(terms.lane, id),
-            then=None if then is None else str(dumps(then)),
+            then=_serialized(then),
         )
         return _Opening(id, call)
 
@@ -295,6 +295,13 @@ class _Storing:
 def batched(proofs: Sequence[Proof], size: int) -> Iterator[Sequence[Proof]]:
     for start in range(0, len(proofs), size):
         yield proofs[start : start + size]
+
+
+def _serialized(then: Signature | None) -> str | None:
+    try:
+        return None if then is None else str(dumps(then))
+    except TypeError:
+        raise ValueError("then must have arguments that JSON has a form for") from None
 
 
 def _check_then(then: object) -> None:

@@ -9,6 +9,8 @@ local MOST_BYTES = 8 * 1024 * 1024 -- of compressed payloads in one window of si
 local MOST_IDS = 500               -- taken from a lane in one step, most of them may be finished by now
 
 local nonce = args.nonce
+-- Redis keeps what a script has written before it fails, so what is malformed must fail before.
+assert(type(nonce) == 'string' and type(args.owner) == 'string', 'a claim says whose it is')
 local until_ms = now + rules.deadline + rules.slack
 local groups, payloads = {}, {}
 local step

@@ -123,6 +123,13 @@ local function shrink_window()
   write_window(args.nonce, window)
 end
 
+-- Redis keeps what a script has written before it fails, so what is malformed must fail before.
+assert(type(args.account) == 'string', 'a settle names its account')
+for _, group in ipairs(args.groups) do
+  for _, mail in ipairs(group[2]) do
+    assert(type(mail[1]) == 'number' and type(mail[2]) == 'string' and type(mail[6]) == 'number', 'a malformed outcome')
+  end
+end
 for _, group in ipairs(args.groups) do
   local chunk = open(group[1])
   if chunk then

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Iterable, Iterator
 
-from postroom.errors import Fault, InvalidMail
+from postroom.errors import Fault, InvalidMail, shown
 from producers.cli.failure import CommandFailed, bad_input
 from producers.cli.files.rows import Row, without_mark
 from producers.cli.files.template import Template
@@ -77,7 +77,7 @@ def _columns(header: list[str], name: str, delimiter: str) -> list[str]:
     columns = [column.strip() for column in header]
     if len(columns) == 1 and (found := [other for other in OTHER_DELIMITERS if other in columns[0]]):
         raise bad_input(
-            f"{name}, line 1: {columns[0]!r} is one column; the file is not separated by {delimiter!r}.",
+            f"{name}, line 1: {shown(columns[0])} is one column; the file is not separated by {delimiter!r}.",
             f"Try --delimiter {OTHER_DELIMITERS[found[0]]}.",
         )
     repeated = sorted({column for column in columns if column and columns.count(column) > 1})
