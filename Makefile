@@ -2,6 +2,8 @@
 # A fresh machine needs make and Python 3.11 or newer; everything else goes into .venv.
 
 PYTHON ?= python3
+# What `make chaos` does: a scenario and its options.
+PART ?=
 # Passed on to pytest by `make test`, e.g. ARGS="-k retry".
 ARGS ?=
 # `make lock UPGRADE=--upgrade` takes the newest versions; without it, pins stay as they are where they still fit.
@@ -19,7 +21,7 @@ COMPILE := $(VENV)/lock/bin/uv pip compile --quiet $(UPGRADE) --universal --pyth
 SAME := --constraint requirements/dev.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock clean
+.PHONY: help demo test chaos check format lock clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +31,9 @@ demo: $(VENV)/demo.stamp ## Start Redis, a local SendGrid and a worker, and send
 
 test: $(VENV)/dev.stamp ## Run the tests, against real servers on this machine
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(VENV)/dev.stamp ## Do one thing to a fleet for long: PART="kills --times 2000"; without it, list them
+	@CHAOS_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) $(BIN)/python -m tests.chaos $(PART)
 
 check: $(VENV)/dev.stamp ## Check style, types and which part imports which
 	$(BIN)/ruff check $(CODE)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import redis
 
-#: Wake-ups that wait; unfinished chunks; wake-ups of finished chunks, which only the chord has to count.
+#: Wake-ups that wait; unfinished chunks; wake-ups of finished chunks, which only the chord has to count, and reports.
 LOOK = """#!lua flags=no-writes
 local waiting = redis.call('LLEN', 'transactional') + redis.call('LLEN', 'bulk')
 if waiting <= tonumber(ARGV[1]) then return { waiting, -1, 0 } end
@@ -18,7 +18,8 @@ for _, lane in ipairs({ 'transactional', 'bulk' }) do
   for _, message in ipairs(redis.call('LRANGE', lane, 0, -1)) do
     local id = message:match('"id": ?"([a-z2-7]+%.%d+)"')
     local states = id and redis.call('HGET', 'postroom:chunk:' .. id, 'states')
-    if states and not states:find('[qwosd]') then finished = finished + 1 end
+    local is_report = not id and message:find('postroom.report', 1, true)
+    if is_report or states and not states:find('[qwosd]') then finished = finished + 1 end
   end
 end
 return { waiting, unfinished, finished }

@@ -60,7 +60,7 @@ class Steps:
         try:
             return _pack(changed)
         except (ValueError, OverflowError, UnicodeError):
-            return garbled(random, packed)
+            return packed if "seen" in good else garbled(random, packed)
 
     def _run(self, call: Call[Any], shown: str) -> str:
         try:

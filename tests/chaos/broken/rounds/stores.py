@@ -17,7 +17,6 @@ from tests.chaos.network import Network
 from tests.chaos.run import Run
 from tests.servers import RedisServer
 
-
 FAILING: list[dict[str, Any]] = [
     {"fault": "latency", "latency": 1.0},
     {"fault": "status", "status": 500, "probability": 0.4},
