@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from postroom.errors import Fault, shown
+from postroom.errors import Fault
 from postroom.mail.addresses import domain_of
 from postroom.mail.fields import check_fields
 from postroom.mail.glance import fine
@@ -85,7 +85,7 @@ def _sender(number: int, personalization: dict[str, Any], body: dict[str, Any]) 
     if own and common and domain_of(own) != domain_of(common):
         yield Fault(
             f"personalizations.{number}.from.email",
-            f"The domain of this address must be that of the mail's from address, {shown(domain_of(common))}.",
+            f"The domain of this address must be that of the mail's from address, {domain_of(common):.80}.",
         )
 
 
