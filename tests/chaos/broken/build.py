@@ -15,9 +15,9 @@ class Build(NamedTuple):
     """One entry of the list.
 
     It is caught by a `round` (a scenario of the suite, or one of `rounds`), done `times` with `seed`, in which a
-    violation begins with one of `expects`; or by a `test`, by pytest's name. `equivalent` says why the promise holds
-    without the guard; then a test tells what it costs, and if another guard stands behind this one, there is an entry
-    with both taken out.
+    violation has one of the texts in `expects`; or by a `test`, by pytest's name. `equivalent` says why the promise
+    holds without the guard; then a test tells what it costs, or the round finds nothing. If another guard stands behind
+    this one, there is an entry with both taken out.
     """
 
     name: str

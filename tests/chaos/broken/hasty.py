@@ -9,7 +9,6 @@ import redis
 from postroom.names import FINISHED
 from tests.chaos.arena import Arena
 from tests.chaos.broken.judges import AT_ANY_MOMENT, each_is_one_mail, only_sendgrid_rejects
-from tests.chaos.nemesis import Nemesis
 from tests.chaos.oracle import Evidence
 
 #: From one look at log and ledger to the next, seconds.
@@ -36,7 +35,6 @@ class HastyArena(Arena):
     """`standstill` is to be longer where a round has something wait longer."""
 
     standstill = STANDSTILL
-    nemesis: Nemesis
     _look_at = 0.0
     _picture: Any = None
     _changed_at = 0.0

@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("round", choices=[*SCENARIOS, *ROUNDS])
     parser.add_argument("--seed", default="1")
     parser.add_argument("--times", type=int)
-    parser.add_argument("--limit", type=int, default=90, help="seconds")
+    parser.add_argument("--limit", type=int, default=120, help="seconds")
     parser.add_argument("--directory", type=Path)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -101,12 +101,21 @@ def slow(run: Run) -> None:
         arena.wait_for_producer()
         arena.go_on(14)
         nobody_doubts(run, arena)
+        chords_report(run, arena)
 
 
 def nobody_doubts(run: Run, arena: HastyArena) -> None:
     """Whose workers live, and whose requests are answered, is in no doubt."""
     if doubts := int(arena.redis.client().hget("postroom:stats", "doubts") or 0):
         run.violation(f"doubted: {doubts} mails were in doubt, though no worker died and SendGrid answered")
+
+
+def chords_report(run: Run, arena: HastyArena) -> None:
+    """A report is 10 s late when a caretaker has to see to it."""
+    while arena.watch.left():
+        arena.go_on(1)
+    if late := int(arena.redis.client().hget("postroom:stats", "reported_by_caretaker") or 0):
+        run.violation(f"reported late: {late} reports by a caretaker, though no chord was broken")
 
 
 def cancels(run: Run) -> None:

@@ -3,7 +3,8 @@
 import signal
 
 from postroom.names import OnDoubt, State
-from tests.chaos.failpoints import KILL, PRODUCER_POINTS, STOP
+from tests.chaos.broken.ways import OwnWays
+from tests.chaos.failpoints import KILL, PRODUCER_POINTS
 from tests.chaos.load import Mix
 from tests.chaos.run import Run
 from tests.chaos.scenarios import batches
@@ -14,7 +15,7 @@ POISONED_ROW = 17
 
 def deaths(run: Run) -> None:
     """Everybody has full hands: a batch for each thread, and slow answers."""
-    with run.round(Mix(batches=0.6, batch_mails=(20, 60), large=0, scheduled=0), rate=300, size=3) as arena:
+    with run.round(Mix(batches=0.6, batch_mails=(60, 120), large=0, scheduled=0), rate=150, size=3) as arena:
         nemesis = run.nemesis(arena)
         arena.sandbox.faults([{"fault": "latency", "latency": 0.4}])
         arena.producing.start()
@@ -61,24 +62,25 @@ def producers(run: Run) -> None:
 
 
 def sleepers(run: Run) -> None:
-    """Some sleep between claim and request, or between reply and settle, until doubt, report and deadline are past."""
-    with run.round(
-        Mix(batches=0.7, batch_mails=(5, 20), large=0, hold=0.6, short_lived=0.3), size=2 + run.times
-    ) as arena:
-        points = ["before_settle:3", *["after_claim:3"] * (run.times - 1)]
-        arena.fleet.arming = lambda: {STOP: points.pop()} if points else {}
+    """Some sleep from before a claim's reply comes until all that they have claimed has expired."""
+    mix = Mix(batches=0.5, batch_mails=(5, 20), large=0, hold=1, scheduled=0, short_lived=0.9)
+    with run.round(mix, size=2 + run.times, rate=150, proxied=True) as arena:
+        ways = OwnWays(arena)
         arena.sandbox.faults([{"fault": "latency", "latency": 0.1}])
         arena.producing.start()
-        for passed in arena.steps(36):
-            if passed > 6:
-                arena.producing.end()
-            arena.fleet.stopped()
-        for member in arena.fleet.stopped():
-            arena.fleet.wake(member)
-            run.count("woken", 1)
-            member.arms = {}
-        for _ in arena.steps(4):
-            pass
+        arena.go_on(2)
+        sleepers = list(arena.fleet.members.values())[: run.times]
+        for member in sleepers:
+            arena.network.hold(ways.of(member))
+        arena.go_on(0.7)
+        for member in sleepers:
+            arena.fleet.send(member, signal.SIGSTOP)
+            arena.network.release(ways.of(member))
+        arena.producing.end()
+        arena.go_on(24)
+        for member in sleepers:
+            arena.fleet.send(member, signal.SIGCONT)
+        arena.go_on(4)
 
 
 def zombies_heard(run: Run) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import random
-import signal
 import time
 from collections import deque
 from typing import Any
@@ -10,70 +9,81 @@ from typing import Any
 from tests.chaos import power
 from tests.chaos.broken.hasty import HastyArena
 from tests.chaos.broken.rounds.answers import nobody_doubts
-from tests.chaos.failpoints import STOP
-from tests.chaos.fleet import Arming, unarmed
+from tests.chaos.broken.ways import OwnWays
 from tests.chaos.load import Mix
 from tests.chaos.network import Network
 from tests.chaos.run import Run
 from tests.servers import RedisServer
 
 FAILING: list[dict[str, Any]] = [
-    {"fault": "latency", "latency": 1.0},
-    {"fault": "status", "status": 500, "probability": 0.4},
-    {"fault": "accept_then_reset", "probability": 0.4},
+    {"fault": "status", "status": 500, "probability": 0.45, "latency": 0.7},
+    {"fault": "accept_then_reset", "probability": 0.4, "latency": 0.4},
+    {"fault": "latency", "latency": 2.2},
 ]
 
 
 def repeats(run: Run) -> None:
-    """By the time that a settle is said again, others have gone on with what it had failed to send."""
-    settings = {"POSTROOM_BACKOFF_BASE": "0.1", "POSTROOM_BACKOFF_CAP": "0.5"}
-    mix = Mix(batches=0.6, batch_mails=(8, 40), large=0, scheduled=0)
-    with run.round(mix, size=5, rate=60, proxied=True, **settings) as arena:
-        chance = run.nemesis(arena).chance
+    """By the time that a settle is said again, others have gone on with what it had failed to send.
+
+    They are singles, which anybody goes on with; what comes due of a chunk waits for whoever sends from it.
+    """
+    settings = {
+        "POSTROOM_REQUEST_DEADLINE": "4",
+        "POSTROOM_GRACE": "14",
+        "POSTROOM_BACKOFF_BASE": "0.1",
+        "POSTROOM_THREADS": "14",
+    }
+    mix = Mix(batches=0, large=0, scheduled=0)
+    with run.round(mix, size=5, rate=80, proxied=True, **settings) as arena:
         arena.sandbox.faults(FAILING)
-        arena.producing.start()
-        say_again(run, arena, lambda: {STOP: f"settle_sent:{chance.randint(4, 12)}"}, longest=4.5)
+        say_again(run, arena)
+        arena.sandbox.faults([])
 
 
 def reclaims(run: Run) -> None:
     """A claim that is said again gets what it had got, so nothing comes into doubt."""
     mix = Mix(batches=0.6, batch_mails=(8, 40), large=0, scheduled=0)
-    with run.round(mix, size=4, rate=40, proxied=True) as arena:
-        chance = run.nemesis(arena).chance
-        arena.sandbox.faults([{"fault": "latency", "latency": 0.2}])
-        arena.producing.start()
-        say_again(run, arena, lambda: {STOP: f"claim_sent:{chance.randint(3, 8)}"}, longest=2.5)
+    with run.round(mix, size=4, rate=250, proxied=True) as arena:
+        arena.sandbox.faults([{"fault": "latency", "latency": 0.05}])
+        say_again(run, arena)
         arena.producing.end()
-        for _ in arena.steps(14):  # so long a window lives that nobody knows of
-            end_the_woken(arena)
-            arena.nemesis.wake_zombies(arena.fleet, 1, 2.5)
+        arena.go_on(13)  # so long a window lives that nobody knows of
         nobody_doubts(run, arena)
 
 
-def say_again(run: Run, arena: HastyArena, arming: Arming, longest: float) -> None:
-    """A worker stops once its script is sent, its connection is cut, and it goes on up to so many seconds later."""
-    nemesis = arena.nemesis = run.nemesis(arena)
-    arena.fleet.arming = arming
-    cut: set[int] = set()
-    woken = 0
-    for _ in arena.steps(35):
-        for member in arena.fleet.stopped():
-            if member.pid not in cut:
-                cut.add(member.pid)
-                arena.network.cut("redis", 1000)
-        end_the_woken(arena)
-        woken += nemesis.wake_zombies(arena.fleet, 1.5, longest)
-        if run.enough("repeats", woken):
-            break
-    arena.fleet.arming = unarmed
-    run.count("repeats", woken)
+def say_again(run: Run, arena: HastyArena) -> None:
+    """What two workers say is done, and the replies are lost seconds later, again and again."""
+    chance = run.nemesis(arena).chance
+    ways = OwnWays(arena)
+    arena.producing.start()
+    arena.go_on(2)
+    for _ in range(run.times):
+        held = [ways.of(member) for member in chance.sample(list(arena.fleet.members.values()), 2)]
+        for way in held:
+            arena.network.hold(way)
+        arena.go_on(chance.uniform(2.0, 2.9))
+        for way in held:
+            arena.network.drop(way)
+            arena.network.release(way)
+        arena.go_on(0.5)
 
 
-def end_the_woken(arena: HastyArena) -> None:
-    """Those that have said it again make room for others."""
-    for member in arena.fleet.members.values():
-        if member.woken_at and time.monotonic() > member.woken_at + 2 and signal.SIGTERM not in member.signals:
-            arena.fleet.send(member, signal.SIGTERM)
+def partition(run: Run) -> None:
+    """A worker that reaches SendGrid and not Redis is given up; then what it knows comes after all."""
+    mix = Mix(batches=1, batch_mails=(5, 20), large=0, hold=1, scheduled=0)
+    with run.round(mix, size=3, rate=100, proxied=True) as arena:
+        ways = OwnWays(arena)
+        arena.sandbox.faults([{"fault": "latency", "latency": 0.5}])
+        arena.producing.start()
+        arena.go_on(3)
+        way = ways.of(next(iter(arena.fleet.members.values())))
+        arena.network.stall(way)
+        arena.go_on(4)
+        arena.producing.end()
+        arena.go_on(run.times - 4)
+        arena.network.flow(way)
+        arena.go_on(5)
+    run.count("changed since the report", sum(mail.was is not None for mail in run.evidence.sent_mails))
 
 
 def gap(run: Run) -> None:

@@ -14,7 +14,7 @@ from tests.chaos.races import cancel
 from tests.chaos.races import same_key as same_key_race
 from tests.chaos.races.run import Run as RaceRun
 from tests.chaos.run import Run
-from tests.mails import mail
+from tests.mails import mail, mails
 
 SLOW = [{"fault": "latency", "latency": 0.3}]
 
@@ -112,16 +112,19 @@ def flood(run: Run) -> None:
         arena.wait_for_producer()
 
 
-def same_id(run: Run) -> None:
+def again(run: Run) -> None:
+    """What is enqueued again, by an id or by a key, has been sent by then."""
     with run.round(Mix(), size=2, jobs=1) as arena:
         with Postroom(arena.settings) as postroom:
-            ids = []
-            for number in range(run.times):
-                mail_to = mail(f"same{number}@example.com")
-                ids.append(postroom.enqueue(mail_to, on_doubt=OnDoubt.HOLD))
+            names = [f"again{number}" for number in range(run.times)]
+            ids = [postroom.enqueue(mail(f"{name}@example.com"), on_doubt=OnDoubt.HOLD) for name in names]
+            for name in names[:5]:
+                postroom.enqueue_batch(mails(30, f"row-of-{name}-"), key=name)
             arena.go_on(3)
-            for number, id in enumerate(ids):
-                postroom.enqueue(mail(f"same{number}@example.com"), id=id, on_doubt=OnDoubt.HOLD)
+            for name, id in zip(names, ids, strict=True):
+                postroom.enqueue(mail(f"{name}@example.com"), id=id, on_doubt=OnDoubt.HOLD)
+            for name in names[:5]:
+                postroom.enqueue_batch(mails(30, f"row-of-{name}-"), key=name)
             arena.go_on(3)
         arena.producing.start()
 
