@@ -463,6 +463,7 @@ ENQUEUE = (
         "a batch is sealed with others' mails",
         (lua("seal", "if tonumber(batch[2]) ~= args.rows then return { 'behind', chunks } end\n", ""),),
         "same_key",
+        times=300,
         expects=("one mail wins", "what was enqueued is sent", "a batch"),
     ),
     Build(
