@@ -89,6 +89,20 @@ class Settled(msgspec.Struct, frozen=True):
     paused: str | None = None
 
 
+class Pace(msgspec.Struct, frozen=True):
+    """How fast an account or a lane may go, and goes; in mails, or recipients, a second.
+
+    `rate`: the limit, None if there is none; `by_hand`: an operator has set it, else it is the settings'; `recent`: how
+    much it was of late; `slow`: after a 429 the account is held to this, which climbs.
+    """
+
+    name: str
+    rate: float | None = None
+    by_hand: bool = False
+    recent: float = 0.0
+    slow: float | None = None
+
+
 class Swept(msgspec.Struct, frozen=True):
     """What a sweep has found.
 
@@ -240,6 +254,7 @@ class FailedPage(NamedTuple):
     next: int | None
 
 
+decode_paces = msgspec.msgpack.Decoder(list[Pace]).decode
 decode_settled = msgspec.msgpack.Decoder(Settled).decode
 decode_swept = msgspec.msgpack.Decoder(Swept).decode
 _claimed = msgspec.msgpack.Decoder(Claimed)

@@ -5,7 +5,7 @@ is a Lua script (`postroom/lua`), so it happens as a whole or not at all, by the
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, NotRequired, TypedDict, TypeVar, Unpack
 
 import msgspec
 
@@ -19,6 +19,7 @@ from postroom.answers import (
     FailedPage,
     MailStatus,
     OpenBatch,
+    Pace,
     Recovered,
     Settled,
     Stored,
@@ -28,6 +29,7 @@ from postroom.answers import (
     decode_dead,
     decode_doubts,
     decode_failed,
+    decode_paces,
     decode_recovered,
     decode_scores,
     decode_settled,
@@ -56,7 +58,8 @@ _pack = msgspec.msgpack.Encoder().encode
 class Claimant(TypedDict):
     """Who claims, and how much.
 
-    `nonce` is `owner/number`; `seen` is the highest step counter that this worker has been told.
+    `nonce` is `owner/number`; `seen` is the highest step counter that this worker has been told. `gives_way_to` is the
+    lane (and its account) whose singles come first, if this worker sends those, too.
     """
 
     owner: str
@@ -64,6 +67,7 @@ class Claimant(TypedDict):
     limit: int
     account: str
     seen: int
+    gives_way_to: NotRequired[dict[str, str] | None]
 
 
 class Ledger:
@@ -79,6 +83,7 @@ class Ledger:
             "attempts": settings.max_attempts,
             "keep": _ms(settings.keep_outcomes_days * DAY),
             "keep_failed": _ms(settings.keep_failed_days * DAY),
+            "pace": _pace_rules(settings),
         }
         self._rules = _pack(rules)
 
@@ -89,10 +94,25 @@ class Ledger:
     # Producers.
 
     def enqueue(
-        self, id: str, payload: bytes, terms: Terms, *, key: str | None, fingerprint: str | None, drain: str
+        self,
+        id: str,
+        payload: bytes,
+        terms: Terms,
+        *,
+        key: str | None,
+        fingerprint: str | None,
+        drain: str,
+        recipients: int = 1,
     ) -> Call[Enqueued]:
         """Take a single. `drain` is the wake-up template of its lane; `key` is hashed."""
-        args = {"id": id, "key": key, "fingerprint": fingerprint, "drain": drain, **_packed(terms)}
+        args = {
+            "id": id,
+            "key": key,
+            "fingerprint": fingerprint,
+            "drain": drain,
+            "recipients": _recipients([recipients]),
+            **_packed(terms),
+        }
         return self._step("enqueue", args, lambda reply: Enqueued(*map(text, reply)), payload)
 
     def open_batch(
@@ -113,9 +133,20 @@ class Ledger:
             lambda reply: OpenBatch(text(reply[0]), text(reply[1]), reply[2], text(reply[3]), bool(reply[4])),
         )
 
-    def store_chunk(self, batch: str, first_row: int, rows: int, running: str, payload: bytes) -> Call[Stored]:
-        """Store the next `rows` mails of an open batch; `running` is the hash of all rows so far."""
-        args = {"batch": batch, "first_row": first_row, "rows": rows, "running": running}
+    def store_chunk(
+        self, batch: str, first_row: int, rows: int, running: str, payload: bytes, *, recipients: Sequence[int] = ()
+    ) -> Call[Stored]:
+        """Store the next `rows` mails of an open batch; `running` is the hash of all rows so far.
+
+        `recipients`: how many each of them has; one, unless told.
+        """
+        args = {
+            "batch": batch,
+            "first_row": first_row,
+            "rows": rows,
+            "running": running,
+            "recipients": _recipients(recipients),
+        }
         return self._step("store_chunk", args, lambda reply: Stored(text(reply[0]), reply[1]), payload)
 
     def seal(
@@ -251,7 +282,19 @@ class Ledger:
         """Put a page of what is not finished in doubt. The first cursor is "0"; so is the last reply's."""
         return self._step("recover", {"cursor": cursor}, decode_recovered)
 
+    def set_pace(self, name: str, per_second: float | None) -> Call[int]:
+        """Limit "all" (each account), or a lane, to so much a second, whatever the settings say; None is no limit."""
+        return Call(None, ("HSET", "postroom:pace", name, "none" if per_second is None else repr(per_second)), int)
+
+    def reset_pace(self, name: str) -> Call[int]:
+        """Let the settings count again."""
+        return Call(None, ("HDEL", "postroom:pace", name), int)
+
     # Looking.
+
+    def pace(self, accounts: Sequence[str]) -> Call[list[Pace]]:
+        """How fast these accounts and the lanes may go, and go."""
+        return self._step("show_pace", {"accounts": list(accounts), "lanes": list(Lane)}, decode_paces)
 
     def dead(self, batch: str | None, score: float | None, skip: int) -> Call[DeadPage]:
         """A page of the dead letters, newest first; `score` and `skip` are those of the last page's `next`."""
@@ -322,6 +365,20 @@ def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
+def _pace_rules(settings: Settings) -> dict[str, Any]:
+    rates = {"all": settings.rate, **{lane.value: settings.lane_rate(lane) for lane in Lane}}
+    return {
+        "recipients": settings.rate_unit == "recipients",
+        "kept": settings.rate_kept,
+        **{name: rate.per_second for name, rate in rates.items() if rate is not None},
+    }
+
+
+def _recipients(counts: Sequence[int]) -> str | None:
+    """How many recipients each mail has, for the pace; None if it is one each, as it mostly is."""
+    return msgspec.json.encode(counts).decode() if any(count != 1 for count in counts) else None
+
+
 def _two_texts(reply: Any) -> tuple[str, str]:
     return text(reply[0]), text(reply[1])
 
@@ -333,7 +390,7 @@ def _packed(terms: Terms) -> dict[str, Any]:
 
 def _pack_outcome(place: int, outcome: Outcome, delay: float) -> tuple[int, str, str, str, str, int]:
     errors = msgspec.json.encode(outcome.errors).decode() if outcome.errors else ""
-    # The wait of a 429 that does not say how long is the account's, not this mail's.
-    unasked = 0.0 if outcome.kind is Kind.LIMITED else delay
+    # The wait of a 429 that does not say how long, or of a limit that is used up, is the account's, not this mail's.
+    unasked = 0.0 if outcome.kind in (Kind.LIMITED, Kind.ACCEPTED) else delay
     wait = unasked if outcome.wait_seconds is None else outcome.wait_seconds
     return place, outcome.kind.value, outcome.reason or "", outcome.receipt or "", errors, _ms(wait)

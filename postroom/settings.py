@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
 from postroom.errors import ConfigurationError
 from postroom.names import Lane
+from postroom.rate import Rate
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=366 * 86_400.0)]
 Days = Annotated[float, msgspec.Meta(gt=0, le=3_660.0)]
@@ -59,6 +60,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     window: Annotated[int, msgspec.Meta(ge=1, le=500)] = 32
     #: Tasks at a time in one worker process.
     threads: Count = 8
+    #: No more than so many mails (or recipients) a second are sent by the whole fleet: with one account, and of each
+    #: lane. None is no limit.
+    rate: Rate | None = None
+    rate_transactional: Rate | None = None
+    rate_bulk: Rate | None = None
+    #: What the rates count.
+    rate_unit: Literal["requests", "recipients"] = "requests"
+    #: The part of an account's burst that bulk leaves for transactional mail.
+    rate_kept: Annotated[float, msgspec.Meta(ge=0, le=0.9)] = 0.2
     #: How long a request to SendGrid may take, from its start to the last byte of the reply.
     request_deadline: Seconds = 30.0
     #: How long a mail in doubt waits for evidence.
@@ -130,6 +140,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         own = self.sendgrid_key_transactional if lane is Lane.TRANSACTIONAL else self.sendgrid_key_bulk
         return str(lane) if own else "default"
 
+    def lane_rate(self, lane: Lane) -> Rate | None:
+        """The limit of a lane; None if it has none of its own."""
+        return self.rate_transactional if lane is Lane.TRANSACTIONAL else self.rate_bulk
+
     def expires_in(self, lane: Lane) -> float:
         """The default of `expires_in` for this lane, in seconds."""
         return self.expires_transactional if lane is Lane.TRANSACTIONAL else self.expires_bulk
@@ -169,4 +183,6 @@ def variable_of(name: str) -> str:
 def _decode(kind: type, value: object) -> object:
     if kind is Secret:
         return value if isinstance(value, Secret) else Secret(str(value))
+    if kind is Rate:
+        return value if isinstance(value, Rate) else Rate(str(value))
     raise NotImplementedError(f"no setting is of type {kind}")

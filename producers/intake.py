@@ -15,10 +15,14 @@ from postroom.terms import Terms
 
 
 class Taken(NamedTuple):
-    """A mail's body as it goes on the wire, and the digest of what the caller handed over (empty unless asked for)."""
+    """A mail's body as it goes on the wire, and how many recipients it has.
+
+    `digest` is that of what the caller handed over (empty unless asked for).
+    """
 
     body: bytes
     digest: bytes
+    recipients: int
 
 
 def terms(
@@ -92,14 +96,14 @@ class Intake:
 
     def take(self, mail: MailLike, id: str, *, terms: Terms, digest: bool = False) -> Taken:
         """Raises `InvalidMail` with all faults."""
-        if not (digest or self._redirect_to or self._domains or terms.send_at):
-            return Taken(mails.prepare(mail, id, now=time.time()), b"")
         body = mails.load(mail)
+        if not (digest or self._redirect_to or self._domains or terms.send_at):
+            return Taken(mails.prepare_body(body, id, now=time.time()), b"", mails.count_recipients(body))
         canonical = hashlib.sha256(mails.canonical(body)).digest() if digest else b""
         self._check(body, terms)
         if self._redirect_to:
             body = mails.redirect(body, self._redirect_to)
-        return Taken(mails.wire(body, id), canonical)
+        return Taken(mails.wire(body, id), canonical, mails.count_recipients(body))
 
     def _check(self, body: dict[str, Any], terms: Terms) -> None:
         faults = mails.faults(body, now=time.time())

@@ -69,6 +69,7 @@ class Operations:
             key=hashed(key),
             fingerprint=fingerprint(taken.digest, terms) if key is not None else None,
             drain=wakeup.drain_template(terms.lane),
+            recipients=taken.recipients,
         )
         enqueued = yield from _ask(call, id, enqueues=True)
         if enqueued.what == "conflict":
@@ -127,7 +128,9 @@ class Operations:
         yield Step.BREATHE
         packed = payload.pack(chunk.bodies)
         yield Step.BREATHE
-        call = self._ledger.store_chunk(batch, chunk.first_row, len(chunk.bodies), chunk.running, packed)
+        call = self._ledger.store_chunk(
+            batch, chunk.first_row, len(chunk.bodies), chunk.running, packed, recipients=chunk.recipients
+        )
         stored = yield from _ask(call, batch)
         if stored.what == "full":
             raise QueueFull(FULL)
@@ -224,6 +227,7 @@ class _Chunk:
     def __init__(self, first_row: int) -> None:
         self.first_row = first_row
         self.bodies: list[bytes] = []
+        self.recipients: list[int] = []
         self.size_bytes = 0
         self.running = ""
 
@@ -258,6 +262,7 @@ class _Storing:
             self._compare()
             return None
         chunk.bodies.append(taken.body)
+        chunk.recipients.append(taken.recipients)
         chunk.size_bytes += len(taken.body)
         is_full = len(chunk.bodies) >= self._settings.chunk_mails or chunk.size_bytes >= self._settings.chunk_bytes
         return self._cut() if is_full else None

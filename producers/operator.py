@@ -4,19 +4,22 @@ from collections.abc import Iterator
 from typing import Self, TypeVar
 
 from postroom import ids, payload, wakeup
-from postroom.answers import DeadLetter, Doubt, MailStatus, Recovered
+from postroom.answers import DeadLetter, Doubt, MailStatus, Pace, Recovered
 from postroom.call import Call
 from postroom.connection import Connection, Unreachable
-from postroom.errors import CannotRetry, NotDead, QueueUnavailable, UnknownId
+from postroom.errors import CannotRetry, NotDead, QueueUnavailable, UnknownId, shown
 from postroom.ledger import Ledger
 from postroom.names import Lane, State
 from postroom.outcome import Kind, Outcome
+from postroom.rate import Rate
 from postroom.settings import Settings
 
 T = TypeVar("T")
 
 #: An answer may take so long (seconds): nobody's user waits for it.
 TIMEOUT = 5.0
+#: What a pace can be set for: each account, or a lane.
+PACED = ("all", *map(str, Lane))
 
 
 class Operator:
@@ -119,6 +122,28 @@ class Operator:
             if page.cursor == "0":
                 return
             cursor = page.cursor
+
+    def pace(self) -> list[Pace]:
+        """How fast the accounts at SendGrid and the lanes may go, and go.
+
+        What no operator has set is as this process' own settings have it, and workers may have others.
+        """
+        accounts = dict.fromkeys(self._settings.account(lane) for lane in Lane)
+        return self._run(self._ledger.pace(list(accounts)))
+
+    def set_pace(self, name: str, rate: Rate | str | None) -> None:
+        """Limit a lane, or `"all"` (each account), from now on, whatever the settings say.
+
+        `rate` is like "200/s", "600/min", "5000/h", "50000/d"; None is no limit, "default" is what the settings say.
+        Raises `ValueError`.
+        """
+        if name not in PACED:
+            raise ValueError(f"pace is that of {', '.join(PACED)}, not of {shown(name)}")
+        if rate == "default":
+            self._run(self._ledger.reset_pace(name))
+        else:
+            limit = Rate(rate) if isinstance(rate, str) else rate
+            self._run(self._ledger.set_pace(name, None if limit is None else limit.per_second))
 
     def close(self) -> None:
         self._connection.close()

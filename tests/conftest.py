@@ -11,10 +11,14 @@ from tests.servers import OPEN, RedisServer, SandboxServer, Worker, clean_enviro
 
 
 def pytest_configure() -> None:
-    """Run in a clean environment, and end on SIGTERM as on Ctrl-C, so that the servers are stopped."""
+    """Run in a clean environment, and end on SIGTERM as on Ctrl-C, so that the servers are stopped.
+
+    A shell starts what runs in the background with SIGINT ignored, which all that the tests start would inherit.
+    """
     for name in set(os.environ) - set(clean_environment()):
         del os.environ[name]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from producers.cli.files.template import Template
-from producers.cli.pace import Pace, in_short
+from producers.cli.speed import Speed, in_short
 from tests.command_line import POSTROOM, Ran, environment_of, postroom, started, terminal
 from tests.mails import mail, mails
 from tests.servers import RedisServer, SandboxServer, Worker, eventually
@@ -604,20 +604,20 @@ def test_a_redis_that_does_not_answer_is_told_with_what_is_enqueued(tmp_path: Pa
     assert (document["error"], document["may_be_enqueued"]) == ("queue_unavailable", False)
 
 
-# Pace.
+# Speed.
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:
-    pace = Pace()
+    speed = Speed()
     for second in range(100):
-        pace.saw(second, 10 * second if second < 50 else 500 + 2 * (second - 50))
-    assert pace.rate == pytest.approx(2)
-    assert pace.seconds_left(30) == pytest.approx(15)
+        speed.saw(second, 10 * second if second < 50 else 500 + 2 * (second - 50))
+    assert speed.rate == pytest.approx(2)
+    assert speed.seconds_left(30) == pytest.approx(15)
 
 
 def test_nothing_is_said_of_what_is_not_known() -> None:
-    pace = Pace()
-    pace.saw(0, 0)
-    pace.saw(1, 0)
-    assert (pace.rate, pace.seconds_left(5)) == (0, None)
+    speed = Speed()
+    speed.saw(0, 0)
+    speed.saw(1, 0)
+    assert (speed.rate, speed.seconds_left(5)) == (0, None)
     assert in_short(None) == "?"

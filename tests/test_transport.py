@@ -157,7 +157,7 @@ def test_an_http2_connection_is_retired_before_a_server_would_close_it_in_our_fa
         for _ in range(15):
             assert all(reply.receipt for reply in client.post(*[b"mail"] * 100))
 
-    assert server.connections == 2
+    assert server.connections in (2, 3)  # while one closes, a request may open another
     assert max(arrival.nth for arrival in server.arrivals) < 1000
 
 

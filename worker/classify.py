@@ -2,7 +2,7 @@
 
 | reply | outcome |
 | --- | --- |
-| 202 with a receipt; 200 for a mail in SendGrid's sandbox mode | accepted |
+| 202 with a receipt; 200 for a mail in SendGrid's sandbox mode | accepted (and if no more are allowed: limited) |
 | 400 404 405 406 413 415 451 and other 4xx; 403 about the From address | rejected, with SendGrid's errors |
 | 401 402 407, other 403 | refused: the account, not the mail (401 is also SendGrid's word for a used-up quota) |
 | 429 | limited |
@@ -80,8 +80,10 @@ def asks_for_sandbox(body: bytes) -> bool:
 
 def _answered(reply: Reply, sandbox_mode: bool, now: float) -> Outcome:
     status, reason = reply.status, f"http_{reply.status}"
+    if status == 202 and reply.receipt:
+        return Outcome(Kind.ACCEPTED, receipt=reply.receipt, wait_seconds=_used_up(reply, now))
     if status == 202:
-        return Outcome(Kind.ACCEPTED, receipt=reply.receipt) if reply.receipt else Outcome(Kind.DOUBT, "no_receipt")
+        return Outcome(Kind.DOUBT, "no_receipt")
     if status == 200 and sandbox_mode:
         return Outcome(Kind.ACCEPTED, receipt=reply.receipt)
     if 300 <= status < 400:
@@ -91,6 +93,13 @@ def _answered(reply: Reply, sandbox_mode: bool, now: float) -> Outcome:
     kind = _kind(status, errors)
     wait = wait_seconds(reply, now) if kind in (Kind.LIMITED, Kind.UNAVAILABLE) else None
     return Outcome(kind, reason, None, errors, wait)
+
+
+def _used_up(reply: Reply, now: float) -> float | None:
+    """How long to wait after a mail that was accepted, and was the last one that the limit allows; None: go on."""
+    if b"x-ratelimit-remaining: 0" not in reply.head.lower() or reply.field("X-RateLimit-Remaining") != "0":
+        return None
+    return wait_seconds(reply, now)
 
 
 def _kind(status: int, errors: list[dict[str, Any]] | None) -> Kind:

@@ -28,8 +28,13 @@ logger = get_logger("postroom.worker")
 SETTLE_WITHIN = 0.1
 #: A paused task asks again at least this often (seconds).
 ASK_WITHIN = 1.0
+#: And so often (seconds) if urgent mail may come meanwhile.
+LOOK_WITHIN = 0.05
 #: So long (seconds) a task keeps its thread; then it gives back what is left, and an urgent lane gets its turn.
 TURN = 1.0
+
+#: Outcomes that stop the whole fleet are settled at once, and nothing more of their window is started.
+STOPPING = frozenset({Kind.LIMITED, Kind.REFUSED})
 
 CONTENT_GONE = Outcome(Kind.REJECTED, reason="content_gone")
 
@@ -49,11 +54,17 @@ class Attempt(NamedTuple):
     outcome: Outcome
     delay: float
 
+    @property
+    def stops_all(self) -> bool:
+        return self.outcome.kind in STOPPING or self.outcome.wait_seconds is not None
+
 
 class Delivery:
     """Sends from one source, in one thread.
 
     `stopping` is set when the worker shuts down: what is on the wire is finished then, and the rest given back.
+    `asking` is held by the thread that waits until the pace allows more; one of a worker is enough. Before a window,
+    it gives way to `urgent`, singles of another lane, if any wait.
     """
 
     def __init__(
@@ -66,6 +77,8 @@ class Delivery:
         redis: Runs,
         owner: Owner,
         stopping: threading.Event,
+        asking: threading.Lock,
+        urgent: "Delivery | None" = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
@@ -75,6 +88,8 @@ class Delivery:
         self._redis = redis
         self._owner = owner
         self._stopping = stopping
+        self._asking = asking
+        self._urgent = urgent
         self._clock = clock
         self._account = settings.account(source.lane)
         self._detail = ""
@@ -87,14 +102,29 @@ class Delivery:
         turn_ends = self._clock() + TURN
         while not self._stopping.is_set() and self._clock() < turn_ends:
             window = self._claim()
+            if window.claimed.verdict == "wait":
+                window = self._ask_again(window, turn_ends)
             if window.claimed.verdict == "claimed":
                 self._send(window)
-            elif window.claimed.verdict == "wait":
-                self._stopping.wait(min(ASK_WITHIN, window.claimed.wait / 1000))
-            else:
+            elif window.claimed.verdict == "give_way" and self._urgent:
+                self._urgent.run()
+            elif window.claimed.verdict != "wait":
                 return window.claimed
         self._redis.run(self._source.give_back(self._ledger, self._owner.nonce()), give_up_at=self._clock())
         return Claimed("given_back")
+
+    def _ask_again(self, window: Window, turn_ends: float) -> Window:
+        """Wait until there is something else to do than to wait."""
+        if not self._asking.acquire(timeout=max(0.0, turn_ends - self._clock())):
+            return window
+        longest = LOOK_WITHIN if self._urgent else ASK_WITHIN
+        try:
+            while window.claimed.verdict == "wait" and not self._stopping.is_set() and self._clock() < turn_ends:
+                self._stopping.wait(min(longest, window.claimed.wait / 1000))
+                window = self._claim()
+        finally:
+            self._asking.release()
+        return window
 
     def _claim(self) -> Window:
         nonce = self._owner.nonce()
@@ -106,10 +136,15 @@ class Delivery:
             limit=self._settings.window,
             account=self._account,
             seen=watermark.step,
+            gives_way_to=self._urgent.as_urgent() if self._urgent else None,
         )
         claimed = self._redis.run(call, give_up_at=start_by)
         watermark.rise(claimed.step)
         return Window(nonce, start_by, claimed)
+
+    def as_urgent(self) -> dict[str, str]:
+        """What a claim is told of this, to give way to it."""
+        return {"lane": self._source.lane, "account": self._account}
 
     def _send(self, window: Window) -> None:
         """Post a window's mails, and settle them as their replies come in."""
@@ -119,7 +154,10 @@ class Delivery:
             if attempts and not waiting:
                 settle_at = self._clock() + SETTLE_WITHIN
             waiting += attempts
-            if waiting and self._clock() >= settle_at:
+            stops_all = any(attempt.stops_all for attempt in attempts)
+            if stops_all:
+                self._transport.hold_back()
+            if waiting and (stops_all or self._clock() >= settle_at):
                 self._settle(window, waiting)
                 waiting = []
         if waiting:

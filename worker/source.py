@@ -66,9 +66,10 @@ class Chunk:
 class Singles:
     """The singles that wait in a lane. Their payloads come with the claim."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, *, announced: bool = True) -> None:
+        """`announced`: a wake-up of this lane has brought this about."""
         self.lane = lane
-        self._first = True
+        self._first = announced
 
     def claim(self, ledger: Ledger, **by: Unpack[Claimant]) -> Call[Claimed]:
         first, self._first = self._first, False

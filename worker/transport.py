@@ -104,6 +104,7 @@ class Transport:
         self._idle = [_Slot(options, endpoint) for _ in range(connections)]
         self._busy: dict[pycurl.Curl, _Slot] = {}
         self._posted = 0
+        self._held_back = False
 
     def post(self, requests: Iterable[Request]) -> Iterator[list[tuple[Any, Reply]]]:
         """Post a window of mails, and yield `(tag, reply)` of each, in groups as they come in.
@@ -115,6 +116,7 @@ class Transport:
         """
         if self._busy:
             raise RuntimeError("the transport is posting already")
+        self._held_back = False
         waiting = deque(requests)
         self._drop_closed_connections()
         self._posted += len(waiting)
@@ -136,6 +138,10 @@ class Transport:
         finally:
             self._break_off()
 
+    def hold_back(self) -> None:
+        """Start no more of the requests that are being posted; they are yielded as `NOT_STARTED`."""
+        self._held_back = True
+
     def close(self) -> None:
         """Close all connections. The transport is of no use afterwards."""
         self._break_off()
@@ -149,7 +155,7 @@ class Transport:
         now = self._clock()
         idle = len(self._idle)
         while waiting:
-            if waiting[0].start_by < now:
+            if self._held_back or waiting[0].start_by < now:
                 group.append((waiting.popleft().tag, NOT_STARTED))
             elif self._idle:
                 slot = self._idle.pop()

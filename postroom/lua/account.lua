@@ -44,7 +44,10 @@ local function pause_account(account, kind, reason, asked)
   return reason
 end
 
-local function resume(account) redis.call('DEL', ACCOUNT .. account.name) end
+local function resume(account)
+  redis.call('DEL', ACCOUNT .. account.name)
+  account.kind, account.until_ms = nil, 0
+end
 
 local function is_paused(account)
   return account.kind and (account.kind ~= 'limited' or now < account.until_ms)
@@ -60,6 +63,9 @@ local function judge_account(account, said, window)
   local is_probe = window and window.probe
   if said.limited then
     -- All that were on their way come back with a 429; without a time, they are one reason to wait, not many.
+    if not is_paused(account) then
+      slow_down(account.name, now + (said.limited_wait or FIRST_PAUSE))
+    end
     if said.limited_wait or is_probe or not is_paused(account) then
       pause('limited', 'http_429', said.limited_wait)
     end
@@ -75,6 +81,7 @@ local function judge_account(account, said, window)
   elseif said.doubt and is_probe and account.kind then
     pause(account.kind, said.doubt)
   end
+  if said.used_up and not is_paused(account) then pause('limited', 'rate_limit', said.used_up) end
   if is_probe and not said.well then end_probe(account, window.nonce) end
   return paused
 end

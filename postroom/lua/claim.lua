@@ -2,8 +2,8 @@
 --
 -- Two sources: the rows of a chunk (args.chunk), or the singles of a lane (args.lane). Returned: a msgpack map with
 -- `verdict` "claimed" (with `groups`: {chunk, {{row, attempt}, …}}), "finished", "idle" (nothing is due), "wait"
--- (paused: `wait` milliseconds, `reason`), "stopped", or "unknown"; and, if it is told, `step`, the step counter. For
--- singles the payloads follow in the reply.
+-- (paused or paced: `wait` milliseconds, `reason`), "give_way" (more urgent singles wait, of args.gives_way_to),
+-- "stopped", or "unknown"; and, if it is told, `step`, the step counter. For singles the payloads follow in the reply.
 
 local MOST_BYTES = 8 * 1024 * 1024 -- of compressed payloads in one window of singles
 local MOST_IDS = 500               -- taken from a lane in one step, most of them may be finished by now
@@ -14,6 +14,7 @@ assert(type(nonce) == 'string' and type(args.owner) == 'string', 'a claim says w
 local until_ms = now + rules.deadline + rules.slack
 local groups, payloads = {}, {}
 local step
+local spent = 0 -- tokens of the pace
 
 local function reply(verdict, extra)
   local map = extra or {}
@@ -22,6 +23,7 @@ local function reply(verdict, extra)
 end
 
 local function take(chunk, row)
+  spent = spent + cost_of(chunk, row)
   move(chunk, row, SENDING)
   local group = groups[#groups]
   if not group or group[1] ~= chunk.id then
@@ -66,13 +68,32 @@ local function repeated(window)
   return reply('claimed')
 end
 
-local function claim_rows(chunk, limit)
+-- What the account and the pace allow: at most so many mails, that cost so many tokens. If nothing is allowed, there are
+-- the milliseconds to wait, and why.
+local function allowed_by(account, pace)
+  local wait, probe = gate(account)
+  if wait > 0 then return { wait = wait, reason = account.reason } end
+  local tokens
+  tokens, wait = allowance(pace)
+  if wait > 0 then return { wait = wait, reason = 'pace' } end
+  return { wait = 0, tokens = tokens, mails = probe and 1 or args.limit, probe = probe }
+end
+
+-- Whether somebody waits for a single of a more urgent lane, which could be sent now.
+local function must_give_way()
+  local urgent = args.gives_way_to
+  if not urgent then return false end
+  if redis.call('LLEN', singles_of(urgent.lane)) + redis.call('LLEN', alone_of(urgent.lane)) == 0 then return false end
+  return allowed_by(read_account(urgent.account), read_pace(urgent.account, urgent.lane)).wait == 0
+end
+
+local function claim_rows(chunk, allowed)
   for row, state in ipairs(chunk.rows) do
     if state == ALONE then return take(chunk, row - 1) end
   end
   local taken = 0
   for row, state in ipairs(chunk.rows) do
-    if taken == limit then return end
+    if taken == allowed.mails or spent >= allowed.tokens then return end
     if state == QUEUED then
       take(chunk, row - 1)
       taken = taken + 1
@@ -91,25 +112,28 @@ local function claim_chunk()
   if chunk.batch and redis.call('HEXISTS', BATCH .. chunk.batch, 'sealed') == 0 then return reply('idle') end
   if chunk.send_at > now then return reply('idle') end
   chunk.touched = true
-  local account = read_account(args.account)
+  local gives_way = must_give_way()
+  local account, pace = read_account(args.account), read_pace(args.account, chunk.lane)
   if now >= chunk.expires then expire_queued(chunk) end
-  local wait, probe = gate(account)
-  if wait == 0 then
-    claim_rows(chunk, probe and 1 or args.limit)
-    open_window(account, probe)
+  local allowed = allowed_by(account, pace)
+  if allowed.wait == 0 and not gives_way then
+    claim_rows(chunk, allowed)
+    spend(pace, spent)
+    open_window(account, allowed.probe)
   end
   close(chunk)
   if #groups > 0 then return reply('claimed') end
   if chunk.unfinished == 0 then return reply('finished', { size = #chunk.rows }) end
-  if wait > 0 and has_claimable(chunk) then return reply('wait', { wait = wait, reason = account.reason }) end
-  return reply('idle')
+  if not has_claimable(chunk) then return reply('idle') end
+  if gives_way then return reply('give_way') end
+  return reply('wait', { wait = allowed.wait, reason = allowed.reason })
 end
 
 -- Pop singles until the window is full. An id may stand in the list twice, or be finished by now: its state decides.
-local function claim_singles(list, limit)
+local function claim_singles(list, mails, tokens)
   local taken, bytes = 0, 0
   for _ = 1, MOST_IDS do
-    if taken == limit or bytes >= MOST_BYTES then break end
+    if taken == mails or spent >= tokens or bytes >= MOST_BYTES then break end
     local id = redis.call('LPOP', list)
     if not id then break end
     local chunk = open(id)
@@ -133,11 +157,13 @@ local function claim_lane()
   if args.first then drain_started(args.lane) end
   local alone, singles = alone_of(args.lane), singles_of(args.lane)
   if redis.call('LLEN', alone) + redis.call('LLEN', singles) == 0 then return reply('idle') end
-  local account = read_account(args.account)
-  local wait, probe = gate(account)
-  if wait > 0 then return reply('wait', { wait = wait, reason = account.reason }) end
-  if claim_singles(alone, 1) == 0 then claim_singles(singles, probe and 1 or args.limit) end
-  open_window(account, probe)
+  if must_give_way() then return reply('give_way') end
+  local account, pace = read_account(args.account), read_pace(args.account, args.lane)
+  local allowed = allowed_by(account, pace)
+  if allowed.wait > 0 then return reply('wait', { wait = allowed.wait, reason = allowed.reason }) end
+  if claim_singles(alone, 1, allowed.tokens) == 0 then claim_singles(singles, allowed.mails, allowed.tokens) end
+  spend(pace, spent)
+  open_window(account, allowed.probe)
   close_all()
   local is_empty = redis.call('LLEN', alone) + redis.call('LLEN', singles) == 0
   if #groups == 0 then return is_empty and reply('idle') or reply('wait', { wait = 0, reason = '' }) end

@@ -20,6 +20,7 @@ local is_due = args.send_at <= now
 redis.call('HSET', CHUNK .. args.id,
   'states', is_due and 'q' or 'w', 'lane', args.lane, 'policy', args.policy, 'created', now,
   'expires', math.max(now, args.send_at) + args.expires_in)
+if args.recipients then redis.call('HSET', CHUNK .. args.id, 'recipients', args.recipients) end
 if args.send_at > 0 then redis.call('HSET', CHUNK .. args.id, 'send_at', args.send_at) end
 if args.key then
   redis.call('HSET', CHUNK .. args.id, 'key', args.key)

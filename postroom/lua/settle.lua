@@ -8,7 +8,9 @@ local window = args.nonce and read_window(args.nonce)
 local said = { failures = 0 }
 local stale = 0
 
+-- An accepted mail may say, too, that it was the last one for so long (`X-RateLimit-Remaining: 0`).
 local function hear(kind, reason, wait)
+  if kind == 'accepted' and wait > 0 then said.used_up = math.max(said.used_up or 0, wait) end
   if kind == 'accepted' or kind == 'rejected' or kind == 'retry' then said.well = true end
   if kind == 'unsent' or kind == 'unavailable' then
     said.failures, said.failure = said.failures + 1, reason

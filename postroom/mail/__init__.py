@@ -3,8 +3,11 @@
 The payload is SendGrid's JSON itself; fields that are not known here pass through.
 """
 
+from typing import Any
+
 from postroom.errors import InvalidMail
 from postroom.mail.encoding import canonical, marked, own_ids, wire
+from postroom.mail.recipients import count as count_recipients
 from postroom.mail.recipients import domain_faults, recipients, redirect
 from postroom.mail.rules import faults
 from postroom.mail.source import MailLike, SupportsGet, load
@@ -13,10 +16,12 @@ __all__ = [
     "MailLike",
     "SupportsGet",
     "canonical",
+    "count_recipients",
     "domain_faults",
     "faults",
     "load",
     "prepare",
+    "prepare_body",
     "recipients",
     "redirect",
     "wire",
@@ -28,7 +33,11 @@ def prepare(mail: MailLike, postroom_id: str, *, now: float) -> bytes:
 
     Raises `InvalidMail` with all faults at once. `now` is the Unix time that `send_at` is measured from.
     """
-    body = load(mail)
+    return prepare_body(load(mail), postroom_id, now=now)
+
+
+def prepare_body(body: dict[str, Any], postroom_id: str, *, now: float) -> bytes:
+    """`prepare`, of a body that is loaded already."""
     if found := [*faults(body, now=now), *own_ids(body)]:
         raise InvalidMail(found)
     return marked(body, postroom_id)

@@ -77,14 +77,18 @@ def _reached(body: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "mail_settings.bcc.email", copy["email"]
 
 
-def too_many(body: dict[str, Any]) -> Iterator[Fault]:
-    count = sum(
+def count(body: dict[str, Any]) -> int:
+    """How many to, cc and bcc there are in all."""
+    return sum(
         len(listed)
         for _, personalization in personalizations(body)
         for field in FIELDS
         if isinstance(listed := personalization.get(field), list)
     )
-    if count > limits.RECIPIENTS:
+
+
+def too_many(body: dict[str, Any]) -> Iterator[Fault]:
+    if count(body) > limits.RECIPIENTS:
         yield Fault("personalizations", "There is a limit of 1000 total recipients (to + cc + bcc) per request.")
 
 

@@ -16,6 +16,7 @@ SUMMARIES = {
     "cancel": "Cancel a mail, or what is left of a batch.",
     "dead": "List, retry or purge mails that ended without being accepted.",
     "doubt": "List mails that SendGrid may have accepted, and decide.",
+    "pace": "Show how fast mail goes out, or set a limit.",
     "recover": "After Redis was restored or emptied: let the fleet go on.",
     "doctor": "Look at Redis, workers and settings; say what to mend.",
     "sandbox": "Run a local SendGrid with an inbox page.",

@@ -1,53 +1,70 @@
-"""Pace: how fast a batch goes, and how long the rest will take. Pure: no clock, no I/O."""
+"""`postroom pace`: how fast mail goes out, fleet-wide, and how fast it may."""
 
-from collections import deque
+from typing import TYPE_CHECKING
 
-#: The rate is that of the last so many seconds: of now, and yet steady to look at.
-SPAN = 10.0
+import click
 
+from postroom.names import Lane
+from postroom.rate import Rate
+from producers.cli.operating import open_operator
+from producers.cli.options import json_option
+from producers.cli.output import GOOD, QUIET, WARNING, Output, Part
 
-class Pace:
-    """Is told how many mails are finished, and when (seconds of any clock)."""
+if TYPE_CHECKING:
+    from postroom.answers import Pace
 
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque()
-
-    def saw(self, now: float, finished: int) -> None:
-        self._seen.append((now, finished))
-        while self._seen[-1][0] - self._seen[0][0] > SPAN and len(self._seen) > 2:
-            self._seen.popleft()
-
-    @property
-    def rate(self) -> float:
-        """Mails a second; 0 as long as nothing is known.
-
-        >>> pace = Pace()
-        >>> pace.saw(0.0, 0)
-        >>> pace.saw(2.0, 50)
-        >>> pace.rate
-        25.0
-        """
-        if len(self._seen) < 2:
-            return 0.0
-        (first, before), (last, after) = self._seen[0], self._seen[-1]
-        return (after - before) / (last - first) if last > first else 0.0
-
-    def seconds_left(self, unfinished: int) -> float | None:
-        """None when nothing moves."""
-        return unfinished / self.rate if self.rate > 0 else None
+DEFAULT, NONE = "default", "none"
 
 
-def in_short(seconds: float | None) -> str:
-    """A duration for a glance.
+class Limit(click.ParamType[str]):
+    """A rate, or `none`, or `default`."""
 
-    >>> in_short(8.2), in_short(190), in_short(7300), in_short(None)
-    ('9s', '3m10s', '2h01m', '?')
+    name = "limit"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in (DEFAULT, NONE):
+            try:
+                Rate(value)
+            except ValueError as error:
+                self.fail(f"{error}; or {NONE}, or {DEFAULT}", param, ctx)
+        return value
+
+
+@click.command(name="pace")
+@click.argument("name", required=False, type=click.Choice(["all", *map(str, Lane)]))
+@click.argument("limit", required=False, type=Limit(), metavar="[LIMIT]")
+@json_option
+@click.pass_obj
+def command(out: Output, /, name: str | None, limit: str | None) -> int:
+    r"""Show how fast mail goes out, or set a limit for the whole fleet, while it runs.
+
+    \b
+    postroom pace                    what goes out in a second, and the limits
+    postroom pace all 200/s          no more than that, of each account at SendGrid
+    postroom pace bulk 5000/h        no more than that, of the lane bulk
+    postroom pace bulk none          no limit
+    postroom pace bulk default       what POSTROOM_RATE_BULK says, as before
+
+    A limit counts mails, or recipients if POSTROOM_RATE_UNIT says so. In a tenth of a second it may be spent at once.
     """
-    if seconds is None:
-        return "?"
-    whole = int(seconds) + (seconds > int(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    if name is not None and limit is None:
+        raise click.UsageError(f"Say which limit: postroom pace {name} 200/s, or {NONE}, or {DEFAULT}.")
+    with open_operator() as operator:
+        if name is not None and limit is not None:
+            operator.set_pace(name, None if limit == NONE else limit)
+        paces = operator.pace()
+    _show(out, accounts=paces[: -len(Lane)], lanes=paces[-len(Lane) :])
+    return 0
+
+
+def _show(out: Output, accounts: "list[Pace]", lanes: "list[Pace]") -> None:
+    out.document({"accounts": accounts, "lanes": lanes})
+    rows = [("account", *_row(pace)) for pace in accounts] + [("lane", *_row(pace)) for pace in lanes]
+    out.table(["", "name", "goes out", "limit", "set by", ""], rows)
+
+
+def _row(pace: "Pace") -> tuple[Part, ...]:
+    limit = "none" if pace.rate is None else f"{pace.rate:g}/s"
+    source = "hand" if pace.by_hand else "settings" if pace.rate is not None else ""
+    slow = (f"held to {pace.slow:.0f}/s after a 429", WARNING) if pace.slow else ""
+    return (pace.name, (f"{pace.recent:g}/s", GOOD if pace.recent else QUIET), limit, source, slow)

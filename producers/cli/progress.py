@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from producers.cli.output import BAD, GOOD, QUIET, WARNING, Output, printable
-from producers.cli.pace import Pace, in_short
+from producers.cli.speed import Speed, in_short
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,19 +46,19 @@ class _Lines:
     def __init__(self, out: Output) -> None:
         self._out = out
         self._next = time.monotonic() + EVERY
-        self._pace = Pace()
+        self._speed = Speed()
 
     def stored(self, rows: int) -> None:
         if self._is_time():
             self._say(f"{rows} rows stored")
 
     def begin(self) -> None:
-        self._pace.saw(time.monotonic(), 0)
+        self._speed.saw(time.monotonic(), 0)
 
     def sent(self, progress: "Progress") -> None:
-        self._pace.saw(time.monotonic(), progress.finished)
+        self._speed.saw(time.monotonic(), progress.finished)
         if progress.is_final or self._is_time():
-            self._say(summary(progress, self._pace))
+            self._say(summary(progress, self._speed))
 
     def note(self, text: str) -> None:
         self._say(text)
@@ -74,13 +74,13 @@ class _Lines:
             self._out.note(text)
 
 
-def summary(progress: "Progress", pace: Pace) -> str:
+def summary(progress: "Progress", speed: Speed) -> str:
     """One line: sent, failed, rate and time left."""
-    text = f"{progress.accepted} of {progress.total} sent, {progress.failed} failed, {pace.rate:.0f}/s"
+    text = f"{progress.accepted} of {progress.total} sent, {progress.failed} failed, {speed.rate:.0f}/s"
     if progress.in_doubt:
         text += f", {progress.in_doubt} in doubt"
     if not progress.is_final:
-        text += f", {in_short(pace.seconds_left(progress.total - progress.finished))} left"
+        text += f", {in_short(speed.seconds_left(progress.total - progress.finished))} left"
     return text
 
 
@@ -90,21 +90,21 @@ class _Bar:
     def __init__(self, bar: Any) -> None:
         self._bar = bar
         self._task = bar.add_task("", total=None, text="waiting")
-        self._pace = Pace()
+        self._speed = Speed()
 
     def stored(self, rows: int) -> None:
         self._bar.update(self._task, text=f"{rows:,} rows stored")
 
     def begin(self) -> None:
-        self._pace.saw(time.monotonic(), 0)
+        self._speed.saw(time.monotonic(), 0)
 
     def sent(self, progress: "Progress") -> None:
-        self._pace.saw(time.monotonic(), progress.finished)
-        left = in_short(self._pace.seconds_left(progress.total - progress.finished))
+        self._speed.saw(time.monotonic(), progress.finished)
+        left = in_short(self._speed.seconds_left(progress.total - progress.finished))
         failed_style = BAD if progress.failed else QUIET
         text = (
             f"[{GOOD}]{progress.accepted:,} sent[/] [{failed_style}]{progress.failed:,} failed[/] "
-            f"of {progress.total:,}  {self._pace.rate:,.0f}/s"
+            f"of {progress.total:,}  {self._speed.rate:,.0f}/s"
         )
         if progress.in_doubt:
             text += f" [{WARNING}]{progress.in_doubt:,} in doubt[/]"

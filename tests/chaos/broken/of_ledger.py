@@ -79,9 +79,29 @@ CLAIM = (
     ),
     Build(
         "a claim takes more than a window",
-        (lua("claim", "    if taken == limit then return end\n", ""),),
+        (lua("claim", "    if taken == allowed.mails or spent >= allowed.tokens then return end\n", ""),),
         "deaths",
         expects=("in doubt, more than",),
+    ),
+    Build(
+        "a claim does not keep to the pace",
+        (lua("pace", "  if wait > 0 then return 0, wait end\n  return allowed, 0\n", "  return math.huge, 0\n"),),
+        test="tests/test_ledger_pace.py::test_an_account_is_claimed_at_its_rate_whatever_the_lanes",
+    ),
+    Build(
+        "bulk takes what is kept for transactional mail",
+        (lua("pace", "depth and lane == 'bulk' and math.max(1, depth * rules.pace.kept) or 0", "0"),),
+        test="tests/test_ledger_pace.py::test_bulk_leaves_a_share_of_the_account_for_transactional_mail",
+    ),
+    Build(
+        "bulk does not give way",
+        (lua("claim", "  local gives_way = must_give_way()\n", "  local gives_way = false\n"),),
+        test="tests/test_ledger_pace.py::test_bulk_gives_way_while_a_transactional_single_waits",
+    ),
+    Build(
+        "after a 429 the fleet goes on as fast as before",
+        (lua("account", "      slow_down(account.name, now + (said.limited_wait or FIRST_PAUSE))\n", ""),),
+        test="tests/test_ledger_pace.py::test_after_a_429_nothing_is_claimed_before_the_reset_and_then_at_half_the_pace",
     ),
     Build(
         "the mails of a dead worker are not claimed alone",
