@@ -10,32 +10,35 @@ TAKES_MAIL = "#!lua\n"
 ALWAYS_RUNS = "#!lua flags=allow-oom\n"
 READS_ONLY = "#!lua flags=no-writes,allow-oom\n"
 
-#: Every step: its flags, and the files that stand before it besides `common`.
+#: What a step needs that has to do with mails, not only with keys.
+MAILS = ("states", "chunk")
+
+#: Every step: its flags, and the files that stand before it besides `basis`.
 STEPS = {
     "enqueue": (TAKES_MAIL, ("memory", "lane")),
     "open_batch": (TAKES_MAIL, ("memory",)),
     "store_chunk": (TAKES_MAIL, ("memory",)),
-    "seal": (ALWAYS_RUNS, ()),
+    "seal": (ALWAYS_RUNS, MAILS),
     "drop_batch": (ALWAYS_RUNS, ("drop",)),
     "announce_batch": (ALWAYS_RUNS, ("announce",)),
-    "claim": (ALWAYS_RUNS, ("pace", "account", "lane")),
-    "settle": (ALWAYS_RUNS, ("pace", "account")),
-    "sweep": (ALWAYS_RUNS, ("judge", "lane", "announce", "report", "drop")),
-    "wake": (ALWAYS_RUNS, ("lane",)),
-    "trim": (ALWAYS_RUNS, ()),
-    "kept": (READS_ONLY, ()),
-    "cancel": (ALWAYS_RUNS, ()),
-    "retry": (ALWAYS_RUNS, ("lane", "report")),
-    "purge": (ALWAYS_RUNS, ()),
-    "recover": (ALWAYS_RUNS, ()),
-    "record_report": (ALWAYS_RUNS, ("report",)),
+    "claim": (ALWAYS_RUNS, (*MAILS, "pace", "account", "lane")),
+    "settle": (ALWAYS_RUNS, (*MAILS, "pace", "account")),
+    "sweep": (ALWAYS_RUNS, (*MAILS, "judge", "lane", "announce", "report", "drop")),
+    "wake": (ALWAYS_RUNS, (*MAILS, "lane")),
+    "trim": (ALWAYS_RUNS, MAILS),
+    "kept": (READS_ONLY, MAILS),
+    "cancel": (ALWAYS_RUNS, MAILS),
+    "retry": (ALWAYS_RUNS, (*MAILS, "lane", "report")),
+    "purge": (ALWAYS_RUNS, MAILS),
+    "recover": (ALWAYS_RUNS, MAILS),
+    "record_report": (ALWAYS_RUNS, ("states", "report")),
     "then_published": (ALWAYS_RUNS, ()),
     "keep_garbage": (ALWAYS_RUNS, ()),
     "show_pace": (READS_ONLY, ("pace",)),
-    "status": (READS_ONLY, ()),
-    "failed": (READS_ONLY, ()),
-    "dead": (READS_ONLY, ()),
-    "doubts": (READS_ONLY, ()),
+    "status": (READS_ONLY, MAILS),
+    "failed": (READS_ONLY, ("states",)),
+    "dead": (READS_ONLY, MAILS),
+    "doubts": (READS_ONLY, MAILS),
 }
 
 
@@ -50,7 +53,7 @@ class Script(NamedTuple):
 def load(name: str) -> Script:
     flags, included = STEPS[name]
     lua = files("postroom") / "lua"
-    text = flags + "\n".join((lua / f"{part}.lua").read_text() for part in ("common", *included, name))
+    text = flags + "\n".join((lua / f"{part}.lua").read_text() for part in ("basis", *included, name))
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -17,6 +17,9 @@ LASTING = {
     "postroom:step",
     "postroom:swept_at",
     "postroom:judge_from",
+    "postroom:pace:account:default",
+    "postroom:pace:lane:bulk",
+    "postroom:pace:lane:transactional",
 }
 
 

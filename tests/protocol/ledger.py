@@ -131,7 +131,7 @@ class Ledger:
     def pass_deadline(self) -> None:
         self.expired = True
 
-    # common.lua
+    # chunk.lua
 
     def is_finished(self) -> bool:
         return all(mail.state in FINISHED for mail in self.mails)

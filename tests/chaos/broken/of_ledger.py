@@ -67,7 +67,7 @@ CLAIM = (
     ),
     Build(
         "a batch is announced again before its time",
-        (lua("common", "  if chunk.send_at > now then return end\n", ""),),
+        (lua("chunk", "  if chunk.send_at > now then return end\n", ""),),
         test="tests/test_ledger_cancelling.py::test_a_batch_cancelled_in_part_wakes_nobody_before_its_time",
         equivalent="a claim finds nothing before the time ('a claim takes from a batch before its time' is caught)",
     ),
@@ -105,7 +105,7 @@ CLAIM = (
     ),
     Build(
         "the mails of a dead worker are not claimed alone",
-        (lua("common", "local alone = note_of(chunk, row).died > 0", "local alone = false"),),
+        (lua("chunk", "local alone = note_of(chunk, row).died > 0", "local alone = false"),),
         "poisoned",
         expects=("neighbour",),
     ),
@@ -126,13 +126,13 @@ CLAIM = (
 SETTLE = (
     Build(
         "a failure after a doubt is taken at its word",
-        (lua("common", "note.doubts > 0 and UNRESOLVED or state", "state"),),
+        (lua("chunk", "note.doubts > 0 and UNRESOLVED or state", "state"),),
         "storm",
         expects=("falsely", "in spite of"),
     ),
     Build(
         "doubts are not counted",
-        (lua("common", "  note.doubts = note.doubts + 1\n", ""),),
+        (lua("chunk", "  note.doubts = note.doubts + 1\n", ""),),
         "storm",
         expects=("duplicate without a doubt", "falsely"),
     ),
@@ -202,7 +202,7 @@ SETTLE = (
     ),
     Build(
         "a single that is queued again has no place in its lane",
-        (lua("common", "  if not chunk.batch then\n    local push", "  if false then\n    local push"),),
+        (lua("chunk", "  if not chunk.batch then\n    local push", "  if false then\n    local push"),),
         "storm",
         expects=("unfinished",),
     ),
@@ -214,13 +214,13 @@ SETTLE = (
     ),
     Build(
         "changes of state are counted twice",
-        (lua("common", "redis.call('HINCRBY', key, name, change)", "redis.call('HINCRBY', key, name, 2 * change)"),),
+        (lua("chunk", "redis.call('HINCRBY', key, name, change)", "redis.call('HINCRBY', key, name, 2 * change)"),),
         "storm",
         expects=("counts", "the report"),
     ),
     Build(
         "a batch is final with its first chunk",
-        (lua("common", "  if finished < tonumber(stored[2]) then return end\n", ""),),
+        (lua("chunk", "  if finished < tonumber(stored[2]) then return end\n", ""),),
         "storm",
         expects=("the report",),
     ),
@@ -228,7 +228,7 @@ SETTLE = (
         "a report does not know what came later",
         (
             lua(
-                "common",
+                "chunk",
                 "    note.was = note.was or { state = NAME[from], reason = note.reason, errors = note.errors }\n",
                 "",
             ),
@@ -238,13 +238,13 @@ SETTLE = (
     ),
     Build(
         "content goes before its chunk is finished",
-        (lua("common", "  if is_finished and chunk.moved then\n", "  if chunk.moved then\n"),),
+        (lua("chunk", "  if is_finished and chunk.moved then\n", "  if chunk.moved then\n"),),
         "storm",
         expects=("content_gone",),
     ),
     Build(
         "no content is kept for a retry by hand",
-        (lua("common", "  if not kept(chunk):find('k') then\n", "  if true then\n"),),
+        (lua("chunk", "  if not kept(chunk):find('k') then\n", "  if true then\n"),),
         test="tests/test_ledger_trimming.py::test_the_content_of_failed_mail_is_kept_for_a_week",
         equivalent="no mail that is still to be sent by itself needs it",
     ),
@@ -322,7 +322,7 @@ SWEEP = (
     ),
     Build(
         "the grace is not waited for",
-        (lua("common", "redis.call('ZADD', DOUBTS, now + rules.grace,", "redis.call('ZADD', DOUBTS, now,"),),
+        (lua("chunk", "redis.call('ZADD', DOUBTS, now + rules.grace,", "redis.call('ZADD', DOUBTS, now,"),),
         "zombies_heard",
         expects=("resent",),
     ),
@@ -340,7 +340,7 @@ SWEEP = (
     ),
     Build(
         "a chunk whose retry is due is not announced",
-        (lua("common", "chunk.due and is_new and", "false and"),),
+        (lua("chunk", "chunk.due and is_new and", "false and"),),
         test="tests/test_ledger_waking.py::test_a_chunk_is_announced_when_its_retry_is_due",
         equivalent="it is announced 5 s later, as one whose wake-up is lost",
     ),
@@ -376,7 +376,7 @@ SWEEP = (
     ),
     Build(
         "a chunk has many wake-ups",
-        (lua("common", "elseif chunk.wake and not chunk.announced then", "elseif chunk.wake then"),),
+        (lua("chunk", "elseif chunk.wake and not chunk.announced then", "elseif chunk.wake then"),),
         test="tests/test_ledger_waking.py::test_a_chunk_whose_wake_up_still_waits_gets_no_other_when_it_is_given_back",
         equivalent="each stands for one that was used up, but for the one of a dead worker, and does no harm",
     ),
@@ -388,7 +388,7 @@ SWEEP = (
     ),
     Build(
         "the chord does not hear of what others finish",
-        (lua("common", "  if chunk.batch and not (args.in_task or chunk.announced) then announce(chunk) end\n", ""),),
+        (lua("chunk", "  if chunk.batch and not (args.in_task or chunk.announced) then announce(chunk) end\n", ""),),
         test="tests/test_ledger_waking.py::test_the_chord_hears_of_a_chunk_that_the_caretaker_has_finished",
         equivalent="a caretaker reports the batch 10 s later ('no caretaker reports' is caught)",
     ),
@@ -423,7 +423,7 @@ CANCEL = (
         "what was in doubt is cancelled, and called so",
         (
             lua("cancel", " and note_of(chunk, row).doubts == 0 then", " then"),
-            lua("common", "note.doubts > 0 and UNRESOLVED or state", "state"),
+            lua("chunk", "note.doubts > 0 and UNRESOLVED or state", "state"),
         ),
         "cancels",
         expects=("falsely cancelled", "in spite of"),

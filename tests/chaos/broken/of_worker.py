@@ -242,14 +242,14 @@ SETTINGS = (
         "Redis fsyncs each second, and nobody counts steps",
         (
             FORGETFUL,
-            lua("common", "  if step >= (seen or 0) then return false end\n", "  if true then return false end\n"),
+            lua("basis", "  if step >= (seen or 0) then return false end\n", "  if true then return false end\n"),
         ),
         "powerless",
         expects=("duplicate", "unknown", "lost"),
     ),
     Build(
         "nobody counts steps",
-        (lua("common", "  if step >= (seen or 0) then return false end\n", "  if true then return false end\n"),),
+        (lua("basis", "  if step >= (seen or 0) then return false end\n", "  if true then return false end\n"),),
         test="tests/test_ledger_stopping.py::test_a_ledger_behind_what_a_worker_has_seen_stops_everybody",
         equivalent="a Redis that keeps what it has acknowledged is never behind",
     ),
