@@ -21,7 +21,7 @@ COMPILE := $(VENV)/lock/bin/uv pip compile --quiet $(UPGRADE) --universal --pyth
 SAME := --constraint requirements/dev.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check format lock clean
+.PHONY: help demo test chaos bench check format lock clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: $(VENV)/dev.stamp ## Run the tests, against real servers on this machine
 
 chaos: $(VENV)/dev.stamp ## Do one thing to a fleet for long: PART="kills --times 2000"; without it, list them
 	@CHAOS_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) $(BIN)/python -m tests.chaos $(PART)
+
+bench: $(VENV)/dev.stamp $(VENV)/bench.stamp ## Measure Postroom beside its peers: ARGS="postroom celery --mails-scale 0.2"
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 check: $(VENV)/dev.stamp ## Check style, types and which part imports which
 	$(BIN)/ruff check $(CODE)
@@ -51,6 +54,7 @@ lock: $(VENV)/lock/bin/uv ## Pin every dependency by hash in requirements/
 	@$(COMPILE) --output-file requirements/demo.txt $(SAME) --extra demo --extra flower --group build pyproject.toml
 	@$(COMPILE) --output-file requirements/worker.txt $(SAME) --extra worker --extra cli pyproject.toml
 	@$(COMPILE) --output-file requirements/build.txt $(SAME) --group build
+	@$(COMPILE) --output-file requirements/bench.txt --group bench
 
 clean: ## Remove .venv, the caches and built files
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -75,6 +79,14 @@ $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(BIN)/pip
 	@$(PIP) install --progress-bar off --require-hashes -r requirements/dev.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/demo.stamp
+
+# The peers, and nothing of Postroom's.
+$(VENV)/bench.stamp: requirements/bench.txt | $(BIN)/pip
+	@echo "Installing the peers into $(VENV)/bench, once (about a minute)"
+	@$(BIN)/python -m venv --clear $(VENV)/bench
+	@$(VENV)/bench/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes \
+		-r requirements/bench.txt
+	@touch $@
 
 $(VENV)/lock/bin/uv: | $(BIN)/pip
 	@$(BIN)/python -m venv $(VENV)/lock

@@ -83,7 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: How long the content of a mail that was not accepted is kept, for a retry by hand.
     keep_failed_days: Days = 7.0
     #: Mails of a batch that are stored together, and the bytes (before compression) that end a chunk early.
-    chunk_mails: Annotated[int, msgspec.Meta(ge=1, le=500)] = 200
+    chunk_mails: Annotated[int, msgspec.Meta(ge=1, le=500)] = 256
     chunk_bytes: Count = 4 * 1024 * 1024
     #: How long a call of a producer may take before it raises `QueueUnavailable`.
     producer_timeout: Seconds = 0.9

@@ -181,7 +181,9 @@ local function write_records(chunk)
     first = first or row
     local record = chunk.records[row]
     parts[#parts + 1] = string.char(record.attempts) .. seconds .. record.receipt
-    if rows[index + 1] ~= row + 1 then
+    if #parts == #chunk.rows then
+      redis.call('SET', RECORDS .. chunk.id, table.concat(parts), 'KEEPTTL') -- leaves no room to grow
+    elseif rows[index + 1] ~= row + 1 then
       redis.call('SETRANGE', RECORDS .. chunk.id, first * RECORD, table.concat(parts))
       first, parts = nil, {}
     end
@@ -247,7 +249,7 @@ end
 local function release_payload(chunk)
   if not kept(chunk):find('k') then
     redis.call('DEL', PAYLOAD .. chunk.id)
-    redis.call('SREM', TRIM, chunk.id)
+    if chunk.batch then redis.call('SREM', TRIM, chunk.id) end
     return
   end
   redis.call('PEXPIRE', PAYLOAD .. chunk.id, rules.keep_failed)
@@ -280,7 +282,7 @@ end
 
 local function finish_chunk(chunk)
   redis.call('ZREM', DEADLINES, chunk.id)
-  pack_tight(chunk)
+  if chunk.batch then pack_tight(chunk) end
   -- A chunk's rows are read by its batch's report, so they outlive it.
   outlive(chunk, (chunk.batch and math.max(now, chunk.expires) + 3600000 or now) + rules.keep)
   -- The chord counts a chunk when its task returns: a chunk finished by anyone else is announced once more.
