@@ -185,6 +185,7 @@ class Recorder:
             driver.ledger.dead(None, None, 0),
             driver.ledger.doubts(0),
             driver.ledger.keep_garbage(b"{}"),
+            driver.ledger.pace(["default"]),
         ):
             driver.run(call)
         self._calls += [
