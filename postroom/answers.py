@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from postroom import ids
+from postroom.delivery import Deliveries, Delivery, decode_deliveries, recipient_hash
 from postroom.names import OnDoubt, State
 
 #: Bytes of a mail's record: attempts (1), last change in seconds (4), receipt (22).
@@ -32,6 +33,7 @@ IMPLIED_REASONS = {State.EXPIRED: "expired", State.CANCELLED: "cancelled"}
 BATCH_NUMBERS = (
     *("total", "sealed", "final_at", "reported_at", "changed_since", "cursor", "resends", "extra_copies"),
     *map(str, State),
+    *Deliveries.__struct_fields__,
 )
 BATCH_FIELDS = (*BATCH_NUMBERS, "lane", "reported_by", "report", "then")
 
@@ -160,6 +162,13 @@ class MailStatus(msgspec.Struct, frozen=True):
     doubts: int = 0
     past: list[End] = []
     purged: bool = False
+    #: What SendGrid's events have told, a recipient each; empty while they have told nothing.
+    deliveries: list[Delivery] = []
+
+    def delivery_to(self, address: str) -> Delivery | None:
+        """What was told of this recipient; None if nothing was."""
+        wanted = recipient_hash(self.id, address)
+        return next((delivery for delivery in self.deliveries if delivery.recipient == wanted), None)
 
 
 class BatchRecord(msgspec.Struct, frozen=True):
@@ -179,6 +188,8 @@ class BatchRecord(msgspec.Struct, frozen=True):
     #: Mails that were sent once more after a doubt, and copies beyond the first that evidence has shown.
     resends: int
     extra_copies: int
+    #: Recipients, by what SendGrid's events have told of them.
+    deliveries: Deliveries
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -299,6 +310,7 @@ def decode_status(id: str, reply: Any) -> MailStatus | None:
         doubts=note.doubts,
         past=note.past,
         purged=note.purged,
+        deliveries=decode_deliveries(reply[7]),
     )
 
 
@@ -333,6 +345,7 @@ def decode_batch(reply: Any) -> BatchRecord | None:
         then=stored["then"] and text(stored["then"]),
         resends=number.get("resends", 0),
         extra_copies=number.get("extra_copies", 0),
+        deliveries=Deliveries(*(number.get(name, 0) for name in Deliveries.__struct_fields__)),
     )
 
 

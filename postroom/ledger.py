@@ -40,6 +40,7 @@ from postroom.answers import (
     text,
 )
 from postroom.call import Call
+from postroom.delivery import Told
 from postroom.names import Lane
 from postroom.outcome import Kind, Outcome
 from postroom.script import SCRIPTS
@@ -177,6 +178,13 @@ class Ledger:
         """Cancel a mail, or all of a chunk: ("done" or "unknown", cancelled, too late)."""
         return self._step("cancel", {"id": id}, lambda reply: (text(reply[0]), reply[1], reply[2]))
 
+    def events(self, groups: Sequence[tuple[str, Sequence[Told]]]) -> Call[int]:
+        """Take a page of SendGrid's events: a chunk, and what was told of its mails.
+
+        The reply is how many of them were about a mail that is known.
+        """
+        return self._step("events", {"groups": list(groups)}, int)
+
     # Workers.
 
     def claim_chunk(self, chunk: str, *, first: bool, **by: Unpack[Claimant]) -> Call[Claimed]:
@@ -289,6 +297,27 @@ class Ledger:
     def reset_pace(self, name: str) -> Call[int]:
         """Let the settings count again."""
         return Call(None, ("HDEL", "postroom:pace", name), int)
+
+    # The gateway's keys. Plain commands: a key is written once, and deleted.
+
+    def add_key(self, id: str, record: bytes) -> Call[int]:
+        """Keep a key of the gateway."""
+        return Call(None, ("HSET", "postroom:gateway:keys", id, record), int)
+
+    def revoke_key(self, id: str) -> Call[bool]:
+        """Delete one, also when memory is short; whether there was one."""
+        return Call(None, ("HDEL", "postroom:gateway:keys", id), bool)
+
+    def key(self, id: str) -> Call[bytes | None]:
+        """The record of a key; None if there is none of this id."""
+        return Call(None, ("HGET", "postroom:gateway:keys", id), lambda reply: reply)
+
+    def keys(self) -> Call[list[bytes]]:
+        """The records of all keys."""
+        return Call(None, ("HVALS", "postroom:gateway:keys"), list)
+
+    def count_keys(self) -> Call[int]:
+        return Call(None, ("HLEN", "postroom:gateway:keys"), int)
 
     # Looking.
 

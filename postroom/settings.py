@@ -49,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sendgrid_url: str = "https://api.sendgrid.com"
     #: Send on behalf of this subuser (SendGrid's `on-behalf-of` header).
     sendgrid_subuser: str | None = None
+    #: The public keys of SendGrid's signed Event Webhooks (comma-separated, as SendGrid shows them).
+    webhook_key: str | None = None
     #: Staging: all mail goes to this one address.
     redirect_to: str | None = None
     #: Staging: only recipients of these domains (comma-separated); others are refused at enqueue.

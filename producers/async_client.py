@@ -14,7 +14,7 @@ from postroom.mail import MailLike
 from postroom.names import Lane, OnDoubt
 from postroom.settings import Settings
 from producers.client import FIRST_LOOK, LAST_LOOK, NO_MAILS
-from producers.evidence import Events, Evidence, proofs_in
+from producers.evidence import Events, Evidence
 from producers.intake import iterator_of, terms
 from producers.operations import Operation, Operations, Step
 from producers.results import AsyncReport, Cancellation, Progress, counted, progress_of
@@ -98,9 +98,7 @@ class AsyncPostroom:
 
     async def evidence(self, events: Events) -> Evidence:
         """Take what SendGrid's Event Webhook posts; see `Postroom.evidence`."""
-        proofs, others = proofs_in(events)
-        await self._drive(self._operations.evidence(proofs))
-        return Evidence(len({proof.id for proof in proofs}), others)
+        return await self._drive(self._operations.evidence(events))
 
     async def close(self) -> None:
         """Close the connections of this event loop."""

@@ -12,7 +12,7 @@ from postroom.connection import Connection
 from postroom.mail import MailLike
 from postroom.names import Lane, OnDoubt
 from postroom.settings import Settings
-from producers.evidence import Events, Evidence, proofs_in
+from producers.evidence import Events, Evidence
 from producers.intake import iterator_of, terms
 from producers.operations import Operation, Operations, Step
 from producers.results import Cancellation, Progress, Report, counted, progress_of
@@ -115,12 +115,12 @@ class Postroom:
     def evidence(self, events: Events) -> Evidence:
         """Take what SendGrid's Event Webhook posts: proof that mails were accepted, also of those in doubt.
 
+        It also tells how deliveries stand: `status(id).deliveries`, and in numbers in a batch's progress and report.
+
         `events` is the body of the request, or the events in it. Check the request's signature before: whoever can
         call this can have mails taken for accepted. Raises `InvalidEvents`.
         """
-        proofs, others = proofs_in(events)
-        self._drive(self._operations.evidence(proofs))
-        return Evidence(len({proof.id for proof in proofs}), others)
+        return self._drive(self._operations.evidence(events))
 
     def close(self) -> None:
         self._connection.close()

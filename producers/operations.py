@@ -19,13 +19,13 @@ from postroom import ids, payload, wakeup
 from postroom.answers import BatchRecord, FailedPage, MailStatus, OpenBatch
 from postroom.call import Call
 from postroom.connection import Unreachable
+from postroom.delivery import Told
 from postroom.errors import InvalidMail, KeyConflict, QueueFull, QueueUnavailable, UnknownId, shown
 from postroom.ledger import Ledger
 from postroom.mail import MailLike
-from postroom.outcome import Kind, Outcome
 from postroom.settings import Settings
 from postroom.terms import Terms
-from producers.evidence import Proof
+from producers.evidence import Events, Evidence, News, Reading, listed
 from producers.intake import Intake, fingerprint, hashed
 from producers.results import Cancellation
 
@@ -43,7 +43,8 @@ Operation = Generator[Any, Any, T]
 #: One breath between so many mails, chunks or pages: well below the 10 ms that an event loop may be held.
 MAILS_A_BREATH = 8
 CHUNKS_A_PAGE = 20
-MAILS_A_STEP = 200
+EVENTS_A_BREATH = 100
+EVENTS_A_STEP = 200
 BUSY = "another producer is storing this batch just now; call again with the same key"
 FULL = "Redis has less than 15 % of its memory left; nothing was enqueued. Let workers send, or raise its maxmemory"
 
@@ -193,15 +194,19 @@ class Operations:
                 return Cancellation(record.total, 0)
         return (yield from self._cancel_batch(id))
 
-    def evidence(self, proofs: Sequence[Proof]) -> Operation[None]:
-        """Settle mails that SendGrid has proved to have; of unknown ones nothing comes."""
-        for page in batched(proofs, MAILS_A_STEP):
-            groups: dict[str, list[tuple[int, Outcome, float]]] = defaultdict(list)
-            for id, receipt in page:
-                place = ids.place_of(id)
-                groups[place.chunk].append((place.place, Outcome(Kind.ACCEPTED, receipt=receipt), 0.0))
-            call = self._ledger.settle(list(groups.items()), nonce=None, account="", in_task=False)
-            yield from _ask(call, page[0].id)
+    def evidence(self, events: Events) -> Operation[Evidence]:
+        """Take what SendGrid's events tell; of unknown mails nothing comes."""
+        reading = Reading()
+        for number, event in enumerate(listed(events), start=1):
+            reading.take(event)
+            if number % EVENTS_A_BREATH == 0:
+                yield Step.BREATHE
+        for page in batched(reading.news(), EVENTS_A_STEP):
+            groups: dict[str, list[Told]] = defaultdict(list)
+            for chunk, told in page:
+                groups[chunk].append(told)
+            yield from _ask(self._ledger.events(list(groups.items())), page[0].chunk)
+        return reading.evidence()
 
     def _cancel_batch(self, batch: str) -> Operation[Cancellation]:
         start, cancelled, too_late = 0, 0, 0
@@ -297,9 +302,9 @@ class _Storing:
         return chunk
 
 
-def batched(proofs: Sequence[Proof], size: int) -> Iterator[Sequence[Proof]]:
-    for start in range(0, len(proofs), size):
-        yield proofs[start : start + size]
+def batched(news: Sequence[News], size: int) -> Iterator[Sequence[News]]:
+    for start in range(0, len(news), size):
+        yield news[start : start + size]
 
 
 def _serialized(then: Signature | None) -> str | None:

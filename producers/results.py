@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from postroom.answers import BatchRecord, Failure
+from postroom.delivery import Deliveries
 from postroom.names import FINISHED
 
 #: The most failures that a report's JSON lists.
@@ -36,6 +37,8 @@ class Progress(msgspec.Struct, frozen=True):
     extra_copies: int
     #: Unix seconds at which the last mail was finished, or None.
     final_at: float | None
+    #: Recipients, by what SendGrid's events have told of them.
+    deliveries: Deliveries = Deliveries()
 
     @property
     def finished(self) -> int:
@@ -74,6 +77,8 @@ class _Counted:
     #: Mails that were sent once more after a doubt, and copies beyond the first that evidence has shown, up to now.
     resends: int
     extra_copies: int
+    #: Recipients, by what SendGrid's events have told of them up to now.
+    deliveries: Deliveries
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,7 @@ def _document(report: _Counted, failures: list[Failure], *, truncated: bool) -> 
         "changed_since": report.changed_since,
         "resends": report.resends,
         "extra_copies": report.extra_copies,
+        "deliveries": msgspec.to_builtins(report.deliveries),
     }
 
 
@@ -131,6 +137,7 @@ def progress_of(batch_id: str, record: BatchRecord) -> Progress:
         resends=record.resends,
         extra_copies=record.extra_copies,
         final_at=_seconds(record.final_at),
+        deliveries=record.deliveries,
     )
 
 
@@ -145,6 +152,7 @@ def counted(batch_id: str, record: BatchRecord) -> dict[str, Any]:
         "changed_since": _seconds(record.changed_since),
         "resends": record.resends,
         "extra_copies": record.extra_copies,
+        "deliveries": record.deliveries,
     }
 
 

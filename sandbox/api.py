@@ -1,4 +1,4 @@
-"""API: the inbox, the counts and the faults, as JSON for tests and scripts."""
+"""API: the inbox, the counts, the faults and the webhook, as JSON for tests and scripts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +16,7 @@ from sandbox.rules import Rule
 from sandbox.schedule import Schedule
 from sandbox.stats import Stats
 from sandbox.v3 import response
+from sandbox.webhook import Hook, Webhook
 
 MOST_MAILS = 1000
 
@@ -24,12 +25,20 @@ class Api:
     """The endpoints under `/api`. Errors are `{"error": text}`. `now` is the time in seconds since 1970."""
 
     def __init__(
-        self, *, inbox: Inbox, schedule: Schedule, faults: Faults, stats: Stats, now: Callable[[], float]
+        self,
+        *,
+        inbox: Inbox,
+        schedule: Schedule,
+        faults: Faults,
+        stats: Stats,
+        webhook: Webhook,
+        now: Callable[[], float],
     ) -> None:
         self._inbox = inbox
         self._schedule = schedule
         self._faults = faults
         self._stats = stats
+        self._webhook = webhook
         self._now = now
 
     def routes(self) -> list[Route]:
@@ -41,6 +50,9 @@ class Api:
             Route("/api/faults", self.rules, methods=["GET"]),
             Route("/api/faults", self.set_rules, methods=["PUT"]),
             Route("/api/faults", self.end_rules, methods=["DELETE"]),
+            Route("/api/webhook", self.webhook, methods=["GET"]),
+            Route("/api/webhook", self.set_webhook, methods=["PUT", "POST"]),
+            Route("/api/webhook", self.end_webhook, methods=["DELETE"]),
         ]
 
     async def mails(self, request: Request) -> Response:
@@ -83,6 +95,22 @@ class Api:
 
     async def end_rules(self, _request: Request) -> Response:
         self._faults.replace([])
+        return Response(status_code=204)
+
+    async def webhook(self, _request: Request) -> Response:
+        return response(json(200, self._webhook.as_json()))
+
+    async def set_webhook(self, request: Request) -> Response:
+        """Post events as the body, a `sandbox.webhook.Hook`, says."""
+        try:
+            hook = msgspec.json.decode(await request.body(), type=Hook)
+        except msgspec.MsgspecError as error:
+            return _error(400, str(error))
+        self._webhook.set(hook)
+        return response(json(200, self._webhook.as_json()))
+
+    async def end_webhook(self, _request: Request) -> Response:
+        self._webhook.set(None)
         return Response(status_code=204)
 
     def _summary(self, mail: Mail) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from sandbox.mails import Mail
 from sandbox.mishaps import answer_of, misbehave
 from sandbox.rules import ACCEPTING, Kind, Rule
 from sandbox.stats import Stats
+from sandbox.webhook import Webhook
 from sandbox.wire import Wire
 
 #: SendGrid takes up to 30 MB a mail (twilio.com/docs/sendgrid/api-reference/mail-send/limitations).
@@ -42,6 +43,7 @@ class MailSend:
         inbox: Inbox,
         faults: Faults,
         stats: Stats,
+        webhook: Webhook,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._keys = keys
@@ -49,6 +51,7 @@ class MailSend:
         self._inbox = inbox
         self._faults = faults
         self._stats = stats
+        self._webhook = webhook
         self._now = now
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,6 +95,7 @@ class MailSend:
         self._write(mail)
         self._inbox.add(mail)
         self._stats.accepted += 1
+        self._webhook.tell(mail)
         return Answer(202, headers=((b"x-message-id", mail.receipt.encode()),))
 
     def _write(self, mail: Mail) -> None:

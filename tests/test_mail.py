@@ -297,7 +297,7 @@ DOCUMENTED: list[tuple[str, str, str, dict[str, Any], dict[str, str]]] = [
         "attachments.type",
         "The type cannot contain",
         "attachments.0.type",
-        {"attachments": [FILE | {"type": "text/plain; charset=utf-8"}]},
+        {"attachments": [FILE | {"type": "text/plain\r\n"}]},
         {},
     ),
     ("batch_id", "The batch_id must be a string", "batch_id", {"batch_id": 7}, {}),

@@ -167,8 +167,9 @@ def test_a_web_app_loads_neither_the_worker_nor_a_web_framework(site: Path, redi
         ("cli", IMPORT_ALL.replace("PACKAGE", "producers.cli")),
         ("worker", IMPORT_ALL.replace("PACKAGE", "worker")),
         ("sandbox", IMPORT_ALL.replace("PACKAGE", "sandbox")),
+        ("gateway", IMPORT_ALL.replace("PACKAGE", "producers.gateway")),
     ],
-    ids=["a web app", "the command line", "the worker", "the sandbox"],
+    ids=["a web app", "the command line", "the worker", "the sandbox", "the gateway"],
 )
 def test_each_part_needs_only_what_its_extra_installs(site: Path, redis_url: str, extra: str, program: str) -> None:
     installed = installed_by(site, extra)

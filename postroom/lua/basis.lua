@@ -16,7 +16,7 @@ end
 local now = read_clock()
 
 local CHUNK, PAYLOAD = 'postroom:chunk:', 'postroom:payload:'
-local RECORDS, NOTES = 'postroom:records:', 'postroom:notes:'
+local RECORDS, NOTES, DELIVERIES = 'postroom:records:', 'postroom:notes:', 'postroom:deliveries:'
 local BATCH, KEY, LANE, ACCOUNT = 'postroom:batch:', 'postroom:key:', 'postroom:lane:', 'postroom:account:'
 local WINDOWS, OVERDUE, OWNERS = 'postroom:windows', 'postroom:overdue', 'postroom:owners'
 local DUE, DOUBTS, DEADLINES = 'postroom:due', 'postroom:doubts', 'postroom:deadlines'

@@ -233,7 +233,7 @@ local function announce_if_claimable(chunk)
 end
 
 local function outlive(chunk, at)
-  for _, key in ipairs({ CHUNK, RECORDS, NOTES }) do redis.call('PEXPIREAT', key .. chunk.id, at) end
+  for _, key in ipairs({ CHUNK, RECORDS, NOTES, DELIVERIES }) do redis.call('PEXPIREAT', key .. chunk.id, at) end
   if chunk.key then redis.call('PEXPIREAT', KEY .. chunk.key, at) end
 end
 

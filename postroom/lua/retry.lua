@@ -50,7 +50,7 @@ end
 
 -- What a finished chunk or batch has lost, its place among what lives, it gets back.
 local function revive()
-  for _, key in ipairs({ CHUNK, RECORDS, NOTES, PAYLOAD }) do redis.call('PERSIST', key .. chunk.id) end
+  for _, key in ipairs({ CHUNK, RECORDS, NOTES, DELIVERIES, PAYLOAD }) do redis.call('PERSIST', key .. chunk.id) end
   if chunk.key then redis.call('PERSIST', KEY .. chunk.key) end
   redis.call('SREM', TRIM, chunk.id)
   redis.call('ZADD', DEADLINES, chunk.expires, chunk.id)

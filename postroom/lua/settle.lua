@@ -74,29 +74,13 @@ local function is_in_window(chunk_id, row)
   return false
 end
 
--- A second copy shows by a receipt of its own. It may be told of many times, and counts once.
-local function count_copy(chunk, row, receipt)
-  local known = record_of(chunk, row).receipt
-  if known == NO_RECEIPT then known = note_of(chunk, row).receipt or '' end
-  if receipt == '' or known == '' or receipt == known or receipt == note_of(chunk, row).copy then return end
-  change_note(chunk, row).copy = receipt
-  count_in_batch(chunk, 'extra_copies')
-end
-
 local function settle(chunk, row, kind, reason, receipt, errors, delay)
   local mine = is_in_window(chunk.id, row)
   local state = state_of(chunk, row)
   if not state then
     stale = stale + 1
   elseif kind == 'accepted' then
-    -- Proof that SendGrid has it settles a mail from every state but accepted.
-    if state == ACCEPTED then
-      count_copy(chunk, row, receipt)
-    else
-      if state == IN_DOUBT then redis.call('ZREM', DOUBTS, mail_id(chunk, row)) end
-      if mine then use_attempt(chunk, row) end
-      accept(chunk, row, receipt)
-    end
+    prove(chunk, row, receipt, mine)
   elseif mine and state == SENDING then
     apply(chunk, row, kind, reason, receipt, errors, delay)
   elseif state == IN_DOUBT and args.nonce and note_of(chunk, row).nonce == args.nonce then

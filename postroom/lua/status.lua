@@ -1,5 +1,6 @@
 -- Where one mail stands. Returns false for an unknown one, else
--- {state, lane, created, expires, record (27 bytes or empty), note (msgpack or empty), payload kept (0 or 1)}.
+-- {state, lane, created, expires, record (27 bytes or empty), note (msgpack or empty), payload kept (0 or 1), deliveries
+-- (msgpack or empty)}.
 
 local chunk_id, row = locate(args.id)
 row = row or 0
@@ -10,4 +11,5 @@ return {
   redis.call('GETRANGE', RECORDS .. chunk_id, row * RECORD, row * RECORD + RECORD - 1),
   redis.call('HGET', NOTES .. chunk_id, row) or '',
   redis.call('EXISTS', PAYLOAD .. chunk_id),
+  redis.call('HGET', DELIVERIES .. chunk_id, row) or '',
 }

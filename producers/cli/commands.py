@@ -19,6 +19,8 @@ SUMMARIES = {
     "pace": "Show how fast mail goes out, or set a limit.",
     "recover": "After Redis was restored or emptied: let the fleet go on.",
     "doctor": "Look at Redis, workers and settings; say what to mend.",
+    "gateway": "Take mail over HTTP, as SendGrid does.",
+    "keys": "Let apps in at the gateway.",
     "sandbox": "Run a local SendGrid with an inbox page.",
 }
 

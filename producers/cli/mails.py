@@ -11,6 +11,7 @@ from producers.cli.output import BAD, GOOD, QUIET, WARNING, Output, Part
 
 if TYPE_CHECKING:
     from postroom.answers import Failure, MailStatus
+    from postroom.delivery import Deliveries
     from producers.results import Progress
 
 #: The most failures that are listed as text; `postroom report ID --json` has 1,000.
@@ -53,6 +54,8 @@ def show_mail(out: Output, status: "MailStatus") -> None:
     for end in status.past:
         was: Part = (str(end.state), style_of(end.state))
         out.say("  before   ", was, f" ({end.reason})" if end.reason else "", f", until {at(end.at / 1000)}")
+    for each in status.deliveries:
+        out.say("  to       ", f"{each.recipient}  {each.state}", f" ({each.reason})" if each.reason else "")
 
 
 def show_progress(out: Output, progress: "Progress") -> None:
@@ -62,6 +65,15 @@ def show_progress(out: Output, progress: "Progress") -> None:
     out.say(progress.batch_id, f"  {progress.finished} of {progress.total} mails finished, {done}")
     for state in State:
         show_count(out, state, getattr(progress, state))
+    show_deliveries(out, progress.deliveries)
+
+
+def show_deliveries(out: Output, deliveries: "Deliveries") -> None:
+    """What SendGrid's events have told, if they have told anything."""
+    counts = {name: getattr(deliveries, name) for name in deliveries.__struct_fields__}
+    if any(counts.values()):
+        told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count)
+        out.say("Recipients, by SendGrid's events: ", told)
 
 
 def show_count(out: Output, state: str, count: int) -> None:

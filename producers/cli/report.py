@@ -4,7 +4,7 @@ import click
 
 from postroom.errors import UnknownId
 from producers.cli.failure import CommandFailed
-from producers.cli.mails import at, by_row, show_advice, show_counts, show_failures
+from producers.cli.mails import at, by_row, show_advice, show_counts, show_deliveries, show_failures
 from producers.cli.opening import open_postroom
 from producers.cli.options import json_option
 from producers.cli.output import WARNING, Output
@@ -43,6 +43,7 @@ def _report(postroom: Postroom, id: str) -> Report:
 
 def _show(out: Output, report: Report) -> None:
     show_counts(out, report.batch_id, report.total, report.counts)
+    show_deliveries(out, report.deliveries)
     if report.final_at is None:
         out.say(("It is still under way.", WARNING))
     else:

@@ -14,6 +14,7 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from postroom.call import Call
+from postroom.delivery import Told
 from postroom.script import SCRIPTS
 from tests.chaos.fuzz.findings import Findings
 from tests.chaos.fuzz.nonsense import garbled, mutated, value
@@ -186,6 +187,7 @@ class Recorder:
             driver.ledger.doubts(0),
             driver.ledger.keep_garbage(b"{}"),
             driver.ledger.pace(["default"]),
+            driver.ledger.events([(f"{batch}.0", [Told(0, "receipt", "recipient", 6, 1, "no such user", "spam", 1)])]),
         ):
             driver.run(call)
         self._calls += [

@@ -1,0 +1,92 @@
+"""Answer: one reply of the gateway; errors in the JSON that SendGrid sends."""
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Send
+
+from postroom.errors import Fault
+
+HELP = "http://sendgrid.com/docs/API_Reference/Web_API_v3/Mail/errors.html#message."
+JSON = (b"content-type", b"application/json")
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A status, a body, and the headers beside Content-Length."""
+
+    status: int
+    body: bytes = b""
+    headers: Headers = ()
+
+    async def send(self, send: Send) -> None:
+        headers = [(b"content-length", b"%d" % len(self.body)), *self.headers]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+    def response(self) -> Response:
+        """The same for Starlette."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers}
+        return Response(self.body, self.status, headers)
+
+
+class Refused(Exception):
+    """The request is answered with an error. `reason` is a word for the journal."""
+
+    def __init__(self, answer: Answer, reason: str) -> None:
+        super().__init__(answer, reason)
+        self.answer = answer
+        self.reason = reason
+
+
+class Error(msgspec.Struct, frozen=True):
+    """One entry of SendGrid's `errors`.
+
+    `field` is the path of a field of the mail, or the name of a header or an option. `help` is an address at SendGrid,
+    or what to do. `row` is the place of the mail in its batch.
+    """
+
+    message: str
+    field: str | None = None
+    help: str | None = None
+    row: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class Errors(msgspec.Struct, frozen=True):
+    errors: list[Error]
+
+
+def json(status: int, value: object) -> Answer:
+    return Answer(status, msgspec.json.encode(value), (JSON,))
+
+
+def errors(status: int, found: Iterable[Error], headers: Headers = ()) -> Answer:
+    """`{"errors": [{"message", "field", "help"}, …]}`."""
+    return Answer(status, msgspec.json.encode(Errors(list(found))), (JSON, *headers))
+
+
+def refused(
+    status: int, reason: str, message: str, help: str, *, field: str | None = None, headers: Headers = ()
+) -> Refused:
+    """A refusal with one error; `help` says what to do."""
+    return Refused(errors(status, [Error(message, field, help)], headers), reason)
+
+
+def faults(found: Iterable[Fault], row: int | None = None) -> Answer:
+    """The faults of a mail, as SendGrid answers them; `row` is the mail's place in a batch."""
+    place = msgspec.UNSET if row is None else row
+    listed = [Error(fault.message, fault.field or None, _help_of(fault), place) for fault in found]
+    return errors(415 if listed[0].message == "Invalid UTF8 in request" else 400, listed)
+
+
+def _help_of(fault: Fault) -> str | None:
+    """SendGrid's page on a field leaves out the indices and a last `email`; a personalization itself has none."""
+    if re.fullmatch(r"personalizations\.\d+", fault.field):
+        return HELP + "recipient-errors" if "unique" in fault.message else None
+    names = [name for name in fault.field.split(".") if not name.isdigit()]
+    if names[-1] == "email":
+        names.pop()
+    return HELP + ".".join(names) if names and names[0] else None
