@@ -1,4 +1,4 @@
-# Postroom's image. As it is: a worker, with the command line. With --build-arg REQUIREMENTS=demo: Flower and the
+# Postroom's image. As it is: a worker, with the command line and the gateway. With --build-arg REQUIREMENTS=demo: Flower and the
 # sandbox too. Everything that is installed is pinned by hash and installed from wheels.
 FROM python:3.13-slim AS base
 WORKDIR /app

@@ -52,7 +52,7 @@ lock: $(VENV)/lock/bin/uv ## Pin every dependency by hash in requirements/
 	@echo "Locking requirements/*.txt"
 	@$(COMPILE) --output-file requirements/dev.txt --all-extras --group dev pyproject.toml
 	@$(COMPILE) --output-file requirements/demo.txt $(SAME) --extra demo --extra flower --group build pyproject.toml
-	@$(COMPILE) --output-file requirements/worker.txt $(SAME) --extra worker --extra cli pyproject.toml
+	@$(COMPILE) --output-file requirements/worker.txt $(SAME) --extra worker --extra cli --extra gateway pyproject.toml
 	@$(COMPILE) --output-file requirements/build.txt $(SAME) --group build
 	@$(COMPILE) --output-file requirements/bench.txt --group bench
 

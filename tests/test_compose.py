@@ -132,8 +132,8 @@ def test_a_container_can_change_nothing_but_its_data(name: str) -> None:
     assert service["security_opt"] == ["no-new-privileges:true"]
 
 
-def test_the_sandbox_starts_only_on_request() -> None:
-    assert {name for name, service in SERVICES.items() if "profiles" in service} == {"sandbox"}
+def test_sandbox_and_gateway_start_only_on_request() -> None:
+    assert {name for name, service in SERVICES.items() if "profiles" in service} == {"sandbox", "gateway"}
 
 
 def test_the_sandbox_takes_the_words_of_the_compose_file(tmp_path: Path) -> None:
@@ -149,3 +149,13 @@ def test_the_image_gets_every_package() -> None:
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     copied = {line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines()}
     assert {*wheel["packages"], *wheel["force-include"], "pyproject.toml", "requirements"} <= copied
+
+
+def test_the_gateway_takes_the_words_of_the_compose_file(tmp_path: Path, redis_url: str) -> None:
+    """They are read, and it does not start open to others without keys."""
+    here = {"postroom": [sys.executable, "-m", "producers.cli"], "8080": ["0"]}
+    words = [part for word in SERVICES["gateway"]["command"] for part in here.get(word, [word])]
+    environment = clean_environment() | {"POSTROOM_REDIS_URL": redis_url, "PYTHONPATH": str(ROOT)}
+    refused = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=20, check=False)
+    assert refused.returncode == 2
+    assert "postroom keys add" in refused.stderr

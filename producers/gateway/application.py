@@ -38,12 +38,13 @@ def application(settings: Settings, journal: Journal, read_seconds: float) -> AS
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         """Like SendGrid, take `//v3/…` for `/v3/…`: so clients send it whose base URL ends in a slash."""
+        if scope["type"] != "http":
+            return await others(scope, receive, send)
         scope["path"] = "/" + scope["path"].lstrip("/")
         if scope["path"] == MAIL_SEND and scope["method"] == "POST":
             # Most requests are of this kind, and it is quicker without Starlette's requests and responses.
-            await (await door.answer("mail", scope, receive, mail_send)).send(send)
-        else:
-            await others(scope, _bounded(receive, scope, read_seconds), send)
+            return await (await door.answer("mail", scope, receive, mail_send)).send(send)
+        return await others(scope, _bounded(receive, scope, read_seconds), send)
 
     return app
 
