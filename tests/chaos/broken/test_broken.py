@@ -33,6 +33,7 @@ def test_every_guard_that_is_taken_out_is_there(name: str) -> None:
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("name", QUICK)
 def test_the_suite_catches_it(name: str, right: Path) -> None:
-    verdict = Runner(right).run(BUILDS[name])
+    """Whether two processes meet at the wrong moment is chance, so it has three tries."""
+    verdicts = (Runner(right).run(BUILDS[name]) for _ in range(3))
 
-    assert verdict.what == "caught", verdict
+    assert any(verdict.what == "caught" for verdict in verdicts)
