@@ -173,7 +173,7 @@ def claim_that_gives_way(driver: Driver, source: str) -> str:
         owner="ann",
         nonce=driver.nonce("ann"),
         limit=10,
-        account="default",
+        account=driver.account,
         seen=0,
         gives_way_to={"lane": "transactional", "account": "default"},
     )
@@ -202,16 +202,7 @@ def test_nobody_gives_way_to_what_cannot_be_sent(paced: Paced) -> None:
     driver.enqueue()
     driver.attempt("transactional", limited(60), limit=1)
     driver.account = "bulk"
-    chunk = f"{driver.batch(100)}.0"
-    by = Claimant(
-        owner="ann",
-        nonce=driver.nonce("ann"),
-        limit=10,
-        account="bulk",
-        seen=0,
-        gives_way_to={"lane": "transactional", "account": "default"},
-    )
-    assert driver.run(driver.ledger.claim_chunk(chunk, first=True, **by)).verdict == "claimed"
+    assert claim_that_gives_way(driver, f"{driver.batch(100)}.0") == "claimed"
 
 
 # Recipients.
