@@ -292,7 +292,7 @@ def fast_until_limited(driver: Driver, chunk: str, wait_seconds: float) -> None:
     for _ in range(10):
         assert got(driver, chunk, limit=40) == 40
         driver.later(0.1)
-    driver.attempt(chunk, limited(wait_seconds), limit=1)
+    driver.attempt(chunk, limited(wait_seconds), limit=40)
 
 
 def test_after_a_429_nothing_is_claimed_before_the_reset_and_then_at_half_the_pace(paced: Paced) -> None:
@@ -317,6 +317,18 @@ def test_it_climbs_again_and_is_free_after_a_minute(paced: Paced) -> None:
     assert 380 <= len(sent_in(driver, f"{batch}.500", 1)) <= 400 * 1.1 + 2 * BURST
     driver.later(40)
     assert got(driver, f"{batch}.1000", limit=500) == 500
+
+
+def test_a_few_429_among_many_that_go_well_slow_nobody(paced: Paced) -> None:
+    driver = paced()
+    chunk = f"{driver.batch(500)}.0"
+    assert got(driver, chunk, limit=400) == 400
+    nonce, claimed = driver.claim(chunk, limit=32)
+    ((_, mails),) = claimed.groups
+    outcomes = [limited(1)] * 6 + [accepted()] * 26
+    driver.settle(nonce, {chunk: [(place, each, 0.0) for (place, _), each in zip(mails, outcomes, strict=True)]})
+    driver.later(1)
+    assert got(driver, chunk) == 74
 
 
 def test_a_429_at_a_low_pace_slows_nobody(paced: Paced) -> None:

@@ -53,6 +53,15 @@ local function is_paused(account)
   return account.kind and (account.kind ~= 'limited' or now < account.until_ms)
 end
 
+-- When a limit is met, most of what is on its way comes back with a 429: then the account was too fast. A few of them
+-- among many that go well have another reason than the pace.
+local function count_limits(account, said)
+  local key = ACCOUNT .. account.name
+  local limits, wells = redis.call('HINCRBY', key, 'limits', said.limits), redis.call('HINCRBY', key, 'wells', said.wells)
+  if limits < IN_A_ROW or limits <= wells or redis.call('HSETNX', key, 'slowed', 1) == 0 then return end
+  slow_down(account.name, math.max(account.until_ms, now + (said.limited_wait or FIRST_PAUSE)))
+end
+
 -- What the outcomes of one settle say of the account; `said` has counts of kinds and the last reason of each.
 -- Returns why the account is paused from now on, where they say so.
 local function judge_account(account, said, window)
@@ -61,11 +70,9 @@ local function judge_account(account, said, window)
     paused = pause_account(account, ...)
   end
   local is_probe = window and window.probe
+  if said.limited or (account.kind == 'limited' and is_paused(account)) then count_limits(account, said) end
   if said.limited then
     -- All that were on their way come back with a 429; without a time, they are one reason to wait, not many.
-    if not is_paused(account) then
-      slow_down(account.name, now + (said.limited_wait or FIRST_PAUSE))
-    end
     if said.limited_wait or is_probe or not is_paused(account) then
       pause('limited', 'http_429', said.limited_wait)
     end

@@ -21,7 +21,7 @@ local function set_rate(name)
   return tonumber(by_hand or rules.pace[name])
 end
 
--- After a 429 an account goes on at half its pace, and climbs again: twice as fast each 20 s, no longer held after 60 s.
+-- An account that was too fast goes on at half its pace, and climbs again: twice as fast each 20 s, no longer held after 60 s.
 local function slow_rate(slow, since)
   if not slow or now - since > SLOW_LIFE then return nil end
   return slow * (1 + math.max(0, now - since) / CLIMB)

@@ -100,7 +100,7 @@ CLAIM = (
     ),
     Build(
         "after a 429 the fleet goes on as fast as before",
-        (lua("account", "      slow_down(account.name, now + (said.limited_wait or FIRST_PAUSE))\n", ""),),
+        (lua("account", "  slow_down(account.name, math.max", "  math.abs(math.max"),),
         test="tests/test_ledger_pace.py::test_after_a_429_nothing_is_claimed_before_the_reset_and_then_at_half_the_pace",
     ),
     Build(
