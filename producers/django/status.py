@@ -1,0 +1,28 @@
+"""Status: what anymail's users read from a message that was sent, `message.anymail_status`."""
+
+from typing import Any, NamedTuple, Self
+
+QUEUED = "queued"
+
+
+class RecipientStatus(NamedTuple):
+    message_id: str | None
+    status: str
+
+
+class Status(NamedTuple):
+    """Anymail's names. The status is `queued` for all: what comes later, `Postroom.status` tells."""
+
+    message_id: str | None
+    status: frozenset[str]
+    recipients: dict[str, RecipientStatus]
+    #: There is no response: SendGrid has not been asked yet.
+    esp_response: None = None
+
+    @classmethod
+    def queued(cls, id: str | None, body: dict[str, Any]) -> Self:
+        """Of a mail that is enqueued; `id` is that of the mail."""
+        listed = [
+            each for part in body["personalizations"] for field in ("to", "cc", "bcc") for each in part.get(field, ())
+        ]
+        return cls(id, frozenset((QUEUED,)), {each["email"]: RecipientStatus(id, QUEUED) for each in listed})
