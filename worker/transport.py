@@ -36,8 +36,8 @@ CONNECT_DEADLINE = 10.0
 IDLE_LIMIT = 30
 #: No connection is used for longer than this (seconds). nginx ends an HTTP/2 connection after an hour, see below.
 LIFE_LIMIT = 600
-#: After so many requests, the window that is under way is the last on an HTTP/2 connection. nginx closes it after 1000,
-#: without regard to the streams that are open by then, which are lost (https://github.com/golang/go/issues/18112).
+#: No window brings an HTTP/2 connection above so many requests; it gets a new one. nginx closes it after 1000, without
+#: regard to the streams that are open by then, which are lost (https://github.com/golang/go/issues/18112).
 REQUESTS_LIMIT = 900
 #: Between two looks at the network, if nothing happens there (seconds).
 POLL_INTERVAL = 0.1
@@ -118,15 +118,13 @@ class Transport:
             raise RuntimeError("the transport is posting already")
         self._held_back = False
         waiting = deque(requests)
-        self._drop_closed_connections()
+        if self._sockets.closed_by_server() or self._is_worn(len(waiting)):
+            self._drop_connections()
         self._posted += len(waiting)
-        retiring = self._posted + len(waiting) > REQUESTS_LIMIT and self._idle[-1].is_http2()
         group: list[tuple[Any, Reply]] = []
         try:
             while waiting or self._busy or group:
                 started = self._start(waiting, group)
-                if retiring and not waiting:
-                    self._retire_connection()
                 running = self._multi.perform()[1] if started or not group else 0
                 if group:
                     yield group
@@ -201,26 +199,25 @@ class Transport:
         for easy in list(self._busy):
             self._free(easy).unload()
 
-    def _drop_closed_connections(self) -> None:
-        """Begin with new connections if the server has closed any; what was sent over that one would be lost.
+    def _is_worn(self, more: int) -> bool:
+        """Whether an HTTP/2 connection has had its requests, with so many more."""
+        return self._posted + more > REQUESTS_LIMIT and self._idle[-1].is_http2()
 
-        libcurl itself looks only once a second (`Curl_cpool_conn_seems_healthy` in its lib/conncache.c).
+    def _drop_connections(self) -> None:
+        """Begin with new ones, between two windows, where none is in use.
+
+        What is sent over a connection that the server has closed would be lost, and libcurl itself looks only once a
+        second (`Curl_cpool_conn_seems_healthy` in its lib/conncache.c).
         """
-        if self._sockets.closed_by_server():
-            self._multi.close()
-            self._multi = _multi(self._connections)
-
-    def _retire_connection(self) -> None:
-        """Let the last of the requests that are under way close its HTTP/2 connection."""
+        self._multi.close()
+        self._multi = _multi(self._connections)
         self._posted = 0
-        for slot in self._busy.values():
-            slot.keep_connection(keep=False)
 
 
 class _Slot:
     """One request at a time: libcurl's handle, what it reads the body from, and what it writes the reply to."""
 
-    __slots__ = ("_attempt", "_body", "_endpoint", "_head", "_keep", "_reader", "_size_bytes", "easy", "tag")
+    __slots__ = ("_attempt", "_body", "_endpoint", "_head", "_reader", "_size_bytes", "easy", "tag")
 
     def __init__(self, options: dict[int, Any], endpoint: "Endpoint") -> None:
         self.tag: Any = None
@@ -228,7 +225,6 @@ class _Slot:
         self._reader = BytesIO()
         self._size_bytes = 0
         self._attempt = 0
-        self._keep = True
         self._head: list[bytes] = []
         self._body = b""
         self.easy = pycurl.Curl()
@@ -248,13 +244,6 @@ class _Slot:
             self._attempt = attempt
             # No `Expect: 100-continue`, which would cost a round trip.
             self.easy.setopt(pycurl.HTTPHEADER, [*self._endpoint.header_lines(attempt), "Expect:"])
-        if not self._keep:
-            self.keep_connection(keep=True)
-
-    def keep_connection(self, *, keep: bool) -> None:
-        """Whether the connection is left open after this request, for others."""
-        self._keep = keep
-        self.easy.setopt(pycurl.FORBID_REUSE, not keep)
 
     def answer(self) -> Reply:
         """The reply that came."""
