@@ -5,6 +5,7 @@ It says what each step does to the mails, in the words of `postroom/lua`. What t
 one must change nothing. Times are milliseconds.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ LOOK_AGAIN = 60 * SECOND
 REPORT_LATE = 10 * SECOND
 #: Five failed requests in a row pause an account; the first pause and the longest.
 IN_A_ROW, FIRST_PAUSE, LONGEST_PAUSE = 5, SECOND, 60 * SECOND
+#: A bucket of the pace holds what it gains in so many seconds, at least so many tokens; a paced claim waits so long.
+BURST, LEAST_BURST, SHORTEST_WAIT = 0.1, 2, 20
 
 
 @dataclass
@@ -209,6 +212,38 @@ class Account:
             self.kind, self.reason = kind, reason
 
 
+@dataclass
+class Bucket:
+    """The tokens of a lane or an account: one for each mail that is claimed."""
+
+    rate: float | None = None
+    level: float | None = None
+    at: int = 0
+
+    @property
+    def depth(self) -> float:
+        return max(LEAST_BURST, (self.rate or 0) * BURST)
+
+    def now(self, now: int) -> float:
+        """How many there are now."""
+        gained = max(0, now - self.at) * (self.rate or 0) / SECOND
+        return min(self.depth, (self.depth if self.level is None else self.level) + gained)
+
+    def spend(self, now: int, tokens: int) -> None:
+        if self.rate is not None:
+            self.level, self.at = self.now(now) - tokens, now
+
+    def allows(self, now: int, *, kept: float, limit: int) -> tuple[float, int]:
+        """How many mails may be claimed; if none, how long to wait."""
+        if self.rate is None:
+            return math.inf, 0
+        free = self.now(now) - kept + 0.000001
+        if free >= 1:
+            return math.floor(free), 0
+        worth_it = max(1, min(limit, math.floor((self.depth - kept) / 2)))
+        return 0, max(SHORTEST_WAIT, math.ceil((worth_it - free) * SECOND / self.rate))
+
+
 class Model:
     def __init__(self, settings: Settings, now: int) -> None:
         self.now = now
@@ -221,6 +256,9 @@ class Model:
         self.windows: dict[str, Window] = {}
         self.owners: dict[str, int] = {}
         self.accounts: dict[str, Account] = {}
+        #: By lane; "all" is that of the account.
+        self.buckets = {name: Bucket() for name in ("all", "transactional", "bulk")}
+        self.kept = settings.rate_kept
         #: Singles that wait, by lane; and those to be claimed alone. An id whose mail is not claimable counts for
         #: nothing.
         self.singles: dict[str, list[str]] = {"transactional": [], "bulk": []}
@@ -371,13 +409,13 @@ class Model:
             return Claimed("idle")
         if self.now >= chunk.expires:
             self._expire_queued(chunk)
-        wait, is_probe = self.account(account).gate(self.now)
-        if wait == 0 and (rows := _rows_to_claim(chunk, 1 if is_probe else limit)):
+        allowed, wait, reason, is_probe = self._allowed(account, chunk.lane, limit)
+        if wait == 0 and (rows := _rows_to_claim(chunk, allowed)):
             return self._open_window(nonce, account, {id: rows}, is_probe=is_probe)
         if chunk.is_finished:
             return Claimed("finished", size=len(chunk.mails))
         if wait and chunk.is_claimable:
-            return Claimed("wait", wait=wait, reason=self.account(account).reason)
+            return Claimed("wait", wait=wait, reason=reason)
         return Claimed("idle")
 
     def claim_lane(self, lane: str, *, nonce: str, limit: int, account: str) -> Claimed:
@@ -385,13 +423,26 @@ class Model:
             return self._repeated(self.windows[nonce])
         if not self.alone[lane] and not self.singles[lane]:
             return Claimed("idle")
-        wait, is_probe = self.account(account).gate(self.now)
+        allowed, wait, reason, is_probe = self._allowed(account, lane, limit)
         if wait:
-            return Claimed("wait", wait=wait, reason=self.account(account).reason)
-        taken = self._pop(self.alone[lane], 1) or self._pop(self.singles[lane], 1 if is_probe else limit)
+            return Claimed("wait", wait=wait, reason=reason)
+        taken = self._pop(self.alone[lane], 1) or self._pop(self.singles[lane], allowed)
         if not taken:
             return Claimed("idle")
         return self._open_window(nonce, account, {id: [0] for id in taken}, is_probe=is_probe)
+
+    def _allowed(self, account: str, lane: str, limit: int) -> tuple[int, int, str, bool]:
+        """What pause and pace allow: so many mails; or how long to wait, and why; and whether it is the probe."""
+        wait, is_probe = self.account(account).gate(self.now)
+        if wait:
+            return 0, wait, self.account(account).reason, False
+        bucket = self.buckets["all"]
+        kept = max(1, bucket.depth * self.kept) if lane == "bulk" and bucket.rate is not None else 0
+        all_lanes, wait = bucket.allows(self.now, kept=kept, limit=limit)
+        own_lane, own_wait = self.buckets[lane].allows(self.now, kept=0, limit=limit)
+        if wait or own_wait:
+            return 0, max(wait, own_wait), "pace", False
+        return int(min(all_lanes, own_lane, 1 if is_probe else limit)), 0, "", is_probe
 
     def _pop(self, waiting: list[str], limit: int) -> list[str]:
         taken: list[str] = []
@@ -408,6 +459,8 @@ class Model:
         for id, rows in groups.items():
             for row in rows:
                 self._move(self.chunks[id], self.chunks[id].mails[row], SENDING)
+        for name in ("all", self.chunks[id].lane):
+            self.buckets[name].spend(self.now, sum(map(len, groups.values())))
         self.step += 1
         window = self.windows[nonce] = Window(nonce, is_probe, self.now + self.window_life, groups)
         self.owners[window.owner] = self.now
@@ -548,6 +601,9 @@ class Model:
                 paused = self._pause(account, "outage", last)
         elif kinds["doubt"] and is_probe and account.kind:
             paused = self._pause(account, account.kind, reasons["doubt"])
+        used_up = max([delay for outcome, delay in heard if outcome.kind == "accepted"], default=0)
+        if used_up and not account.is_paused(self.now):
+            paused = self._pause(account, "limited", "rate_limit", used_up)
         if window and is_probe and not is_well and account.probe == window.nonce:
             account.probe, account.probe_until = None, 0
         return paused

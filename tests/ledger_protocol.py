@@ -47,6 +47,8 @@ TERMS: dict[str, st.SearchStrategy[Any]] = {
     "key": st.sampled_from([None, None, "key1", "key2"]),
     "fingerprint": st.sampled_from(["this", "that"]),
 }
+#: Mails a second; None is no limit. The slowest let two mails go at a time.
+RATES = (None, None, 0.5, 3.0, 40.0)
 AS_A_RULE = st.sampled_from([True] * 9 + [False])
 #: What may happen next, and how often it does.
 STEPS = {
@@ -335,7 +337,12 @@ class Protocol(RuleBasedStateMachine):
         self.settle_groups(None, {place.chunk: [(place.place, Outcome(Kind.ACCEPTED, receipt=receipt), 0.0)]})
 
     def operate(self, data: st.DataObject) -> None:
-        """Somebody retries a mail by hand, or recovers."""
+        """Somebody retries a mail by hand, sets the pace, or recovers."""
+        if data.draw(st.booleans()):
+            name, rate = data.draw(st.sampled_from(list(self.model.buckets))), data.draw(st.sampled_from(RATES))
+            self.driver.run(self.driver.ledger.set_pace(name, rate))
+            self.model.buckets[name].rate = rate
+            return
         if data.draw(st.sampled_from([True, False, False, False])):
             self.driver.recover()
             self.model.recover()
@@ -506,7 +513,8 @@ def _may_count(outcome: Outcome | None) -> bool:
 def _outcomes(kind: Kind, attempt: str) -> list[Outcome]:
     """What an attempt may have come to."""
     if kind == Kind.ACCEPTED:
-        return [Outcome(kind, receipt=_receipt_of(attempt))]
+        receipt = _receipt_of(attempt)
+        return [*[Outcome(kind, receipt=receipt)] * 4, Outcome(kind, receipt=receipt, wait_seconds=15)]
     if kind == Kind.LIMITED:
         return [Outcome(kind, reason="http_429"), Outcome(kind, reason="http_429", wait_seconds=30)]
     return [Outcome(kind, reason=f"because_{kind}")]
@@ -517,8 +525,9 @@ def _receipt_of(attempt: str) -> str:
 
 
 def _wait_ms(outcome: Outcome, delay: float) -> int:
-    """What the ledger hears as the wait: of a limit without a word on how long, nothing."""
-    return round(1000 * (outcome.wait_seconds or 0 if outcome.kind == Kind.LIMITED else delay))
+    """What the ledger hears as the wait: of a limit without a word on how long, and of what went well, nothing."""
+    asks = outcome.kind in (Kind.LIMITED, Kind.ACCEPTED)
+    return round(1000 * (outcome.wait_seconds or 0 if asks else delay))
 
 
 def _source_of(wake_up: str, lane: str) -> str:

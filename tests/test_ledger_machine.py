@@ -30,6 +30,8 @@ FAULTS = [
     ("a window is taken from its owner", "elseif mine and state == SENDING then", "elseif state == SENDING then"),
     ("given back, never sent again", "redis.call('ZADD', index, 'NX', now, chunk.id) == 1", "false"),
     ("what a dead worker held counts as being sent", "chunk.live = math.max(0, chunk.live - 1)", ""),
+    ("what is claimed is not paid for", "bucket.level - tokens", "bucket.level"),
+    ("the last request that is allowed is not the last", "if said.used_up and", "if false and"),
     ("a lost drain is not pushed again", "  wake_singles(lane, oldest)\n", ""),
 ]
 

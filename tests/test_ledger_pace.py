@@ -308,6 +308,18 @@ def test_after_a_429_nothing_is_claimed_before_the_reset_and_then_at_half_the_pa
     assert driver.run(driver.ledger.pace(["default"]))[0].slow == pytest.approx(220, abs=5)
 
 
+def test_what_was_on_its_way_does_not_slow_it_down_again(paced: Paced) -> None:
+    driver = paced()
+    driver.now_ms -= driver.now_ms % 1000
+    chunk = f"{driver.batch(500)}.0"
+    assert got(driver, chunk, limit=300) == 300
+    windows = [driver.claim(chunk, limit=32) for _ in range(3)]
+    for window in windows:
+        driver.settle_all(*window, limited(10))
+        driver.later(0.5)
+    assert driver.run(driver.ledger.pace(["default"]))[0].slow == pytest.approx(396 / 2)
+
+
 def test_it_climbs_again_and_is_free_after_a_minute(paced: Paced) -> None:
     driver = paced()
     driver.now_ms -= driver.now_ms % 1000

@@ -33,7 +33,7 @@ LOOK_WITHIN = 0.05
 #: So long (seconds) a task keeps its thread; then it gives back what is left, and an urgent lane gets its turn.
 TURN = 1.0
 
-#: Outcomes that stop the whole fleet are settled at once, and nothing more of their window is started.
+#: These stop the whole fleet.
 STOPPING = frozenset({Kind.LIMITED, Kind.REFUSED})
 
 CONTENT_GONE = Outcome(Kind.REJECTED, reason="content_gone")
@@ -56,7 +56,9 @@ class Attempt(NamedTuple):
 
     @property
     def stops_all(self) -> bool:
-        return self.outcome.kind in STOPPING or self.outcome.wait_seconds is not None
+        """Whether nobody should send more for now. What was accepted asks to wait if it was the last that may be."""
+        kind, asks = self.outcome.kind, self.outcome.wait_seconds is not None
+        return kind in STOPPING or (kind is Kind.ACCEPTED and asks)
 
 
 class Delivery:
@@ -147,17 +149,20 @@ class Delivery:
         return {"lane": self._source.lane, "account": self._account}
 
     def _send(self, window: Window) -> None:
-        """Post a window's mails, and settle them as their replies come in."""
+        """Post a window's mails, and settle them as their replies come in.
+
+        The first outcome that stops the whole fleet is settled at once, and no more of the window is started.
+        """
         waiting: list[Attempt] = []
-        settle_at = 0.0
+        settle_at, stopped = 0.0, False
         for attempts in self._attempts(window):
             if attempts and not waiting:
                 settle_at = self._clock() + SETTLE_WITHIN
             waiting += attempts
-            stops_all = any(attempt.stops_all for attempt in attempts)
-            if stops_all:
+            if not stopped and any(attempt.stops_all for attempt in attempts):
                 self._transport.hold_back()
-            if waiting and (stops_all or self._clock() >= settle_at):
+                settle_at, stopped = self._clock(), True
+            if waiting and self._clock() >= settle_at:
                 self._settle(window, waiting)
                 waiting = []
         if waiting:

@@ -53,15 +53,6 @@ local function is_paused(account)
   return account.kind and (account.kind ~= 'limited' or now < account.until_ms)
 end
 
--- When a limit is met, most of what is on its way comes back with a 429: then the account was too fast. A few of them
--- among many that go well have another reason than the pace.
-local function count_limits(account, said)
-  local key = ACCOUNT .. account.name
-  local limits, wells = redis.call('HINCRBY', key, 'limits', said.limits), redis.call('HINCRBY', key, 'wells', said.wells)
-  if limits < IN_A_ROW or limits <= wells or redis.call('HSETNX', key, 'slowed', 1) == 0 then return end
-  slow_down(account.name, math.max(account.until_ms, now + (said.limited_wait or FIRST_PAUSE)))
-end
-
 -- What the outcomes of one settle say of the account; `said` has counts of kinds and the last reason of each.
 -- Returns why the account is paused from now on, where they say so.
 local function judge_account(account, said, window)
@@ -70,15 +61,18 @@ local function judge_account(account, said, window)
     paused = pause_account(account, ...)
   end
   local is_probe = window and window.probe
-  if said.limited or (account.kind == 'limited' and is_paused(account)) then count_limits(account, said) end
-  if said.limited then
+  if said.limits > 0 then
+    -- At a limit most of a window comes back with a 429; a few among many that go well have another reason than the pace.
+    if said.limits >= IN_A_ROW and said.limits > said.wells then
+      slow_down(account.name, math.max(account.until_ms, now + (said.limited_wait or FIRST_PAUSE)))
+    end
     -- All that were on their way come back with a 429; without a time, they are one reason to wait, not many.
     if said.limited_wait or is_probe or not is_paused(account) then
       pause('limited', 'http_429', said.limited_wait)
     end
   elseif said.refused then
     if is_probe or not is_paused(account) then pause('refused', said.refused) end
-  elseif said.well then
+  elseif said.wells > 0 then
     if is_probe or not is_paused(account) then resume(account) end
   elseif said.failures > 0 then
     local failures = redis.call('HINCRBY', ACCOUNT .. account.name, 'failures', said.failures)
@@ -89,6 +83,6 @@ local function judge_account(account, said, window)
     pause(account.kind, said.doubt)
   end
   if said.used_up and not is_paused(account) then pause('limited', 'rate_limit', said.used_up) end
-  if is_probe and not said.well then end_probe(account, window.nonce) end
+  if is_probe and said.wells == 0 then end_probe(account, window.nonce) end
   return paused
 end

@@ -32,7 +32,7 @@ local function read_bucket(kind, name, rate)
   local stored = redis.call('HMGET', key, 'level', 'at', 'second', 'count', 'before', 'slow', 'since')
   local bucket = {
     key = key, second = tonumber(stored[3] or 0), count = tonumber(stored[4] or 0), before = tonumber(stored[5] or 0),
-    slow = slow_rate(tonumber(stored[6]), tonumber(stored[7])),
+    slow = slow_rate(tonumber(stored[6]), tonumber(stored[7])), since = tonumber(stored[7] or 0),
   }
   bucket.rate = bucket.slow and math.min(bucket.slow, rate or bucket.slow) or rate
   if bucket.rate then
@@ -95,11 +95,11 @@ local function spend(pace, tokens)
   end
 end
 
--- SendGrid has said that it was too much, and the account goes on after `resumes`.
+-- SendGrid has said that it was too much, and the account goes on after `resumes`. While it has not gone on since, what
+-- was on its way says it again.
 local function slow_down(account, resumes)
   local bucket = read_bucket('account', account, nil)
   local rate = recent_rate(bucket)
-  if rate < SLOW_ABOVE then return end
+  if bucket.since > now or rate < SLOW_ABOVE then return end
   redis.call('HSET', bucket.key, 'slow', rate / 2, 'since', resumes, 'level', 0, 'at', resumes)
-  count('slowed')
 end

@@ -11,9 +11,7 @@ local stale = 0
 -- An accepted mail may say, too, that it was the last one for so long (`X-RateLimit-Remaining: 0`).
 local function hear(kind, reason, wait)
   if kind == 'accepted' and wait > 0 then said.used_up = math.max(said.used_up or 0, wait) end
-  if kind == 'accepted' or kind == 'rejected' or kind == 'retry' then
-    said.well, said.wells = true, said.wells + 1
-  end
+  if kind == 'accepted' or kind == 'rejected' or kind == 'retry' then said.wells = said.wells + 1 end
   if kind == 'unsent' or kind == 'unavailable' then
     said.failures, said.failure = said.failures + 1, reason
   elseif kind == 'doubt' then
@@ -21,7 +19,7 @@ local function hear(kind, reason, wait)
   elseif kind == 'refused' then
     said.refused = reason
   elseif kind == 'limited' then
-    said.limited, said.limits = true, said.limits + 1
+    said.limits = said.limits + 1
     if wait and wait > 0 then said.limited_wait = math.max(said.limited_wait or 0, wait) end
   end
 end

@@ -2,9 +2,10 @@
 -- or nothing), `by_hand` (whether an operator has set it), `recent` (tokens a second, of late), `slow` (after a 429).
 
 local function shown(kind, name, setting)
-  local bucket = read_bucket(kind, name, set_rate(setting))
+  local rate = set_rate(setting)
+  local bucket = read_bucket(kind, name, rate)
   return {
-    name = name, rate = set_rate(setting), by_hand = redis.call('HEXISTS', PACE, setting) == 1,
+    name = name, rate = rate, by_hand = redis.call('HEXISTS', PACE, setting) == 1,
     recent = recent_rate(bucket), slow = bucket.slow,
   }
 end

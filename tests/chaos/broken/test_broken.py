@@ -13,7 +13,7 @@ from tests.servers import ROOT
 #: Each in a round of its own kind.
 QUICK = (
     "a claim takes what is being sent",
-    "a claim takes from a batch before its time",
+    "a report is recorded again",
     "what was lost counts as unsent",
     "libcurl can rewind the body, and repeats it",
 )
@@ -33,7 +33,6 @@ def test_every_guard_that_is_taken_out_is_there(name: str) -> None:
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("name", QUICK)
 def test_the_suite_catches_it(name: str, right: Path) -> None:
-    """Whether two processes meet at the wrong moment is chance, so it has three tries."""
-    verdicts = (Runner(right).run(BUILDS[name]) for _ in range(3))
+    verdict = Runner(right).run(BUILDS[name])
 
-    assert any(verdict.what == "caught" for verdict in verdicts)
+    assert verdict.what == "caught", verdict
