@@ -44,7 +44,7 @@ Operation = Generator[Any, Any, T]
 MAILS_A_BREATH = 8
 CHUNKS_A_PAGE = 20
 EVENTS_A_BREATH = 100
-EVENTS_A_STEP = 200
+EVENTS_A_STEP = 100
 BUSY = "another producer is storing this batch just now; call again with the same key"
 FULL = "Redis has less than 15 % of its memory left; nothing was enqueued. Let workers send, or raise its maxmemory"
 

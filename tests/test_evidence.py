@@ -199,4 +199,4 @@ async def test_thousands_of_events_hold_the_event_loop_for_moments(redis_url: st
             await postroom.evidence(events)
 
         assert (await batch.progress()).deliveries.processed == 3_000
-    assert max(hold.busy for hold in holds) < 0.03  # all at once would take 0.1
+    assert max(hold.busy for hold in holds) < 0.01
