@@ -1,37 +1,28 @@
 """Operator: what is done by hand. Dead letters, doubts, and a Redis that was restored."""
 
 from collections.abc import Iterator
-from typing import Self, TypeVar
 
 from postroom import ids, payload, wakeup
 from postroom.answers import DeadLetter, Doubt, MailStatus, Pace, Recovered
-from postroom.call import Call
-from postroom.connection import Connection, Unreachable
-from postroom.errors import CannotRetry, NotDead, QueueUnavailable, UnknownId, shown
-from postroom.ledger import Ledger
+from postroom.errors import CannotRetry, NotDead, UnknownId, shown
 from postroom.names import Lane, State
 from postroom.outcome import Kind, Outcome
 from postroom.rate import Rate
 from postroom.settings import Settings
+from producers.asking import Asking
 
-T = TypeVar("T")
-
-#: An answer may take so long (seconds): nobody's user waits for it.
-TIMEOUT = 5.0
 #: What a pace can be set for: each account, or a lane.
 PACED = ("all", *map(str, Lane))
 
 
-class Operator:
+class Operator(Asking):
     """Looks after what has gone wrong. Blocking; a context manager.
 
     `settings` defaults to what the environment says. Any call may raise `QueueUnavailable`.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self._settings = settings or Settings.from_environment()
-        self._ledger = Ledger(self._settings)
-        self._connection = Connection(self._settings.redis_url, timeout=TIMEOUT, max_connections=4)
+        super().__init__(settings or Settings.from_environment())
 
     def dead_letters(self, batch_id: str | None = None) -> Iterator[DeadLetter]:
         """The dead letters (rejected, exhausted, expired, unresolved), newest first; of one batch, or all."""
@@ -145,15 +136,6 @@ class Operator:
             limit = Rate(rate) if isinstance(rate, str) else rate
             self._run(self._ledger.set_pace(name, None if limit is None else limit.per_second))
 
-    def close(self) -> None:
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _status(self, id: str) -> MailStatus | None:
         return self._run(self._ledger.status(id)) if ids.is_mail_id(id) else None
 
@@ -173,9 +155,3 @@ class Operator:
             raise UnknownId(id)
         if what != "queued":
             raise CannotRetry(id, what, state)
-
-    def _run(self, call: Call[T]) -> T:
-        try:
-            return self._connection.run(call)
-        except Unreachable as error:
-            raise QueueUnavailable("", may_be_enqueued=False, detail=error.detail) from None

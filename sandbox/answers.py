@@ -1,14 +1,11 @@
 """Answer: one reply of the v3 API, with the error JSON that SendGrid sends."""
 
 import http
-import re
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from starlette.types import Send
-
-HELP = "http://sendgrid.com/docs/API_Reference/Web_API_v3/Mail/errors.html#message."
 
 Headers = tuple[tuple[bytes, bytes], ...]
 _JSON: Headers = ((b"content-type", b"application/json"),)
@@ -66,18 +63,3 @@ def page(status: int) -> Answer:
         f"<center><h1>{title}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
     )
     return Answer(status, html.encode(), _HTML)
-
-
-def help_of(field: str, message: str) -> str | None:
-    """The address that SendGrid's errors give for a field.
-
-    It leaves out indices and a last `email`: `personalizations.0.to.0.email` is explained at `personalizations.to`.
-    A personalization as a whole has no page; its duplicates are explained at `recipient-errors`. (Seen in its answers:
-    sendgrid-ruby issue 507, sendgrid-php issues 869 and 972.)
-    """
-    if re.fullmatch(r"personalizations\.\d+", field):
-        return HELP + "recipient-errors" if "unique" in message else None
-    names = [name for name in field.split(".") if not name.isdigit()]
-    if names[-1] == "email":
-        names.pop()
-    return HELP + ".".join(names) if names and names[0] else None

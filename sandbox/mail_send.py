@@ -165,7 +165,7 @@ def _valid(raw: bytes, now: float) -> dict[str, Any]:
         faults = invalid.faults
     if faults:
         status = 415 if faults[0].message == "Invalid UTF8 in request" else 400
-        entries = [answers.error(f.message, f.field or None, answers.help_of(f.field, f.message)) for f in faults]
+        entries = [answers.error(f.message, f.field or None, v3.help_of(f.field, f.message)) for f in faults]
         raise Refused(answers.errors(status, entries))
     return body
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from itertools import chain, repeat
 
+from postroom import mail as v3
 from sandbox import answers
 from sandbox.answers import Answer, Headers
 from sandbox.rules import Kind, Rule
@@ -32,7 +33,7 @@ def answer_of(rule: Rule, address: str, now: float) -> Answer | None:
         case Kind.REJECTED:
             return _rejected(rule, address)
         case Kind.SENDER:
-            return answers.errors(403, [answers.error(rule.message or _SENDER, "from", answers.HELP + "from")])
+            return answers.errors(403, [answers.error(rule.message or _SENDER, "from", v3.HELP + "from")])
         case Kind.NO_RECEIPT:
             return Answer(202)
     return None
@@ -63,7 +64,7 @@ def _rejected(rule: Rule, address: str) -> Answer:
         f"We found the first duplicate instance of [{address}] in the personalizations.0.to field."
     )
     field = "personalizations.0"
-    return answers.errors(400, [answers.error(message, field, answers.help_of(field, message))])
+    return answers.errors(400, [answers.error(message, field, v3.help_of(field, message))])
 
 
 async def misbehave(rule: Rule, wire: Wire, receipt: str) -> None:

@@ -7,18 +7,21 @@ from typing import Any
 
 from postroom.errors import InvalidMail
 from postroom.mail.encoding import canonical, marked, own_ids, wire
+from postroom.mail.help import HELP, help_of
 from postroom.mail.recipients import count as count_recipients
 from postroom.mail.recipients import domain_faults, recipients, redirect
 from postroom.mail.rules import faults
 from postroom.mail.source import MailLike, SupportsGet, load
 
 __all__ = [
+    "HELP",
     "MailLike",
     "SupportsGet",
     "canonical",
     "count_recipients",
     "domain_faults",
     "faults",
+    "help_of",
     "load",
     "prepare",
     "prepare_body",

@@ -1,6 +1,5 @@
 """Answer: one reply of the gateway; errors in the JSON that SendGrid sends."""
 
-import re
 from collections.abc import Iterable
 
 import msgspec
@@ -8,8 +7,8 @@ from starlette.responses import Response
 from starlette.types import Send
 
 from postroom.errors import Fault
+from postroom.mail import help_of
 
-HELP = "http://sendgrid.com/docs/API_Reference/Web_API_v3/Mail/errors.html#message."
 JSON = (b"content-type", b"application/json")
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -78,15 +77,5 @@ def refused(
 def faults(found: Iterable[Fault], row: int | None = None) -> Answer:
     """The faults of a mail, as SendGrid answers them; `row` is the mail's place in a batch."""
     place = msgspec.UNSET if row is None else row
-    listed = [Error(fault.message, fault.field or None, _help_of(fault), place) for fault in found]
+    listed = [Error(fault.message, fault.field or None, help_of(fault.field, fault.message), place) for fault in found]
     return errors(415 if listed[0].message == "Invalid UTF8 in request" else 400, listed)
-
-
-def _help_of(fault: Fault) -> str | None:
-    """SendGrid's page on a field leaves out the indices and a last `email`; a personalization itself has none."""
-    if re.fullmatch(r"personalizations\.\d+", fault.field):
-        return HELP + "recipient-errors" if "unique" in fault.message else None
-    names = [name for name in fault.field.split(".") if not name.isdigit()]
-    if names[-1] == "email":
-        names.pop()
-    return HELP + ".".join(names) if names and names[0] else None

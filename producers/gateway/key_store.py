@@ -1,26 +1,11 @@
 """Key store: the gateway's keys in Redis, for those who look after them."""
 
-from typing import Self, TypeVar
-
-from postroom.call import Call
-from postroom.connection import Connection, Unreachable
-from postroom.errors import QueueUnavailable
-from postroom.ledger import Ledger
-from postroom.settings import Settings
+from producers.asking import Asking
 from producers.gateway.keys import Key, pack, unpack
 
-T = TypeVar("T")
 
-#: An answer may take so long (seconds).
-TIMEOUT = 5.0
-
-
-class KeyStore:
+class KeyStore(Asking):
     """Blocking; a context manager. Any call may raise `QueueUnavailable`."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._ledger = Ledger(settings)
-        self._connection = Connection(settings.redis_url, timeout=TIMEOUT, max_connections=1)
 
     def add(self, key: Key) -> None:
         """Raises `QueueFull` too."""
@@ -34,18 +19,3 @@ class KeyStore:
     def revoke(self, id: str) -> bool:
         """Whether there was one. Gateways notice it within a second."""
         return self._run(self._ledger.revoke_key(id))
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _run(self, call: Call[T]) -> T:
-        try:
-            return self._connection.run(call)
-        except Unreachable as error:
-            raise QueueUnavailable("", may_be_enqueued=False, detail=error.detail) from None
