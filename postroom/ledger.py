@@ -203,16 +203,12 @@ class Ledger:
         self,
         groups: Sequence[tuple[str, Sequence[tuple[int, Outcome, float]]]],
         *,
-        nonce: str | None,
+        nonce: str,
         account: str,
-        in_task: bool = True,
     ) -> Call[Settled]:
-        """Settle mails: a chunk, and (place, outcome, seconds until a retry) of each of its mails.
-
-        `in_task`: said by the task of this chunk, which will see for itself when the chunk is finished.
-        """
+        """Settle mails of a window: a chunk, and (place, outcome, seconds until a retry) of each of its mails."""
         packed = [(chunk, [_pack_outcome(*mail) for mail in mails]) for chunk, mails in groups]
-        args = {"groups": packed, "nonce": nonce, "account": account, "in_task": in_task}
+        args = {"groups": packed, "nonce": nonce, "account": account, "in_task": True}
         return self._step("settle", args, decode_settled)
 
     def wake_chunk(self, chunk: str, *, first: bool) -> Call[int]:

@@ -43,7 +43,6 @@ Operation = Generator[Any, Any, T]
 #: One breath between so many mails, chunks or pages: well below the 10 ms that an event loop may be held.
 MAILS_A_BREATH = 8
 CHUNKS_A_PAGE = 20
-EVENTS_A_BREATH = 100
 EVENTS_A_STEP = 100
 BUSY = "another producer is storing this batch just now; call again with the same key"
 FULL = "Redis has less than 15 % of its memory left; nothing was enqueued. Let workers send, or raise its maxmemory"
@@ -199,7 +198,7 @@ class Operations:
         reading = Reading()
         for number, event in enumerate(listed(events), start=1):
             reading.take(event)
-            if number % EVENTS_A_BREATH == 0:
+            if number % EVENTS_A_STEP == 0:
                 yield Step.BREATHE
         for page in batched(reading.news(), EVENTS_A_STEP):
             groups: dict[str, list[Told]] = defaultdict(list)

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from postroom import ids, payload, wakeup
 from postroom.answers import DeadLetter, Doubt, MailStatus, Pace, Recovered
+from postroom.delivery import Told
 from postroom.errors import CannotRetry, NotDead, UnknownId, shown
 from postroom.names import Lane, State
-from postroom.outcome import Kind, Outcome
 from postroom.rate import Rate
 from postroom.settings import Settings
 from producers.asking import Asking
@@ -97,8 +97,7 @@ class Operator(Asking):
         if state not in (State.IN_DOUBT, State.UNRESOLVED):
             raise CannotRetry(id, "not_in_doubt", state)
         place = ids.place_of(id)
-        proof = [(place.chunk, [(place.place, Outcome(Kind.ACCEPTED, receipt=receipt), 0.0)])]
-        self._run(self._ledger.settle(proof, nonce=None, account="", in_task=False))
+        self._run(self._ledger.events([(place.chunk, [Told(place.place, receipt)])]))
         return None
 
     def recover(self) -> Iterator[Recovered]:

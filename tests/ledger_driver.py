@@ -14,6 +14,7 @@ from postroom import ids, wakeup
 from postroom.answers import BatchRecord, Claimed, DeadLetter, Enqueued, Failure, MailStatus, Settled, Swept
 from postroom.call import Call
 from postroom.connection import Connection
+from postroom.delivery import Told
 from postroom.ledger import Claimant, Ledger
 from postroom.names import Lane, OnDoubt, State
 from postroom.outcome import Kind, Outcome
@@ -218,9 +219,8 @@ class Driver:
             call = self.ledger.claim_chunk(source, first=first is not False, **by)
         return nonce, self.run(call)
 
-    def settle(self, nonce: str | None, groups: Mapping[str, Sequence[Mail]], *, in_task: bool = True) -> Settled:
-        call = self.ledger.settle(list(groups.items()), nonce=nonce, account=self.account, in_task=in_task)
-        return self.run(call)
+    def settle(self, nonce: str, groups: Mapping[str, Sequence[Mail]]) -> Settled:
+        return self.run(self.ledger.settle(list(groups.items()), nonce=nonce, account=self.account))
 
     def settle_all(self, nonce: str, claimed: Claimed, outcome: Outcome, *, delay: float = 5.0) -> Settled:
         """Settle a whole window with one outcome."""
@@ -233,10 +233,10 @@ class Driver:
         self.settle_all(nonce, claimed, outcome, delay=delay)
         return nonce
 
-    def evidence(self, id: str, receipt: str = "receipt-of-22-letters.") -> Settled:
-        """Proof from elsewhere that SendGrid has accepted a mail."""
+    def evidence(self, id: str, receipt: str = "receipt-of-22-letters.") -> int:
+        """Proof from elsewhere that SendGrid has accepted a mail; 1 if the mail is known, else 0."""
         place = ids.place_of(id)
-        return self.settle(None, {place.chunk: [(place.place, accepted(receipt), 0.0)]}, in_task=False)
+        return self.run(self.ledger.events([(place.chunk, [Told(place.place, receipt)])]))
 
     def retry(
         self, id: str, *, expires_in: float = HOUR, may_repeat: bool = False, not_accepted: bool = False

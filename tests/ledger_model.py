@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from postroom.answers import Claimed, Enqueued, OpenBatch, Settled, Stored, Swept
 from postroom.ledger import SLACK
-from postroom.outcome import Outcome
+from postroom.outcome import Kind, Outcome
 from postroom.settings import OWNER_LIFE, Settings
 
 QUEUED, WAITING, ALONE = "q", "w", "o"  # due; due later; due, to be claimed alone
@@ -483,12 +483,12 @@ class Model:
         self,
         groups: Iterable[tuple[str, list[tuple[int, Outcome, int]]]],
         *,
-        nonce: str | None,
+        nonce: str,
         account: str,
     ) -> Settled:
         """Settle mails: a chunk, and (row, outcome, delay) of each of its mails."""
         trimmed_later = set(self.to_trim)
-        window = self.windows.get(nonce) if nonce else None
+        window = self.windows.get(nonce)
         stale = 0
         heard: list[tuple[Outcome, int]] = []
         for id, mails in groups:
@@ -496,13 +496,18 @@ class Model:
             if chunk is None:
                 continue
             for row, outcome, delay in mails:
-                if nonce:
-                    heard.append((outcome, delay))
+                heard.append((outcome, delay))
                 if not self._settle(chunk, row, outcome, delay, window, nonce):
                     stale += 1
         paused = self._judge_account(self.account(account), heard, window)
         self._shrink(window)
         return Settled(sorted(self.to_trim - trimmed_later), stale, paused)
+
+    def evidence(self, id: str, row: int, receipt: str) -> int:
+        """Proof that SendGrid has accepted a mail: as an outcome that is nobody's. Whether the mail is known."""
+        chunk = self.chunks.get(id)
+        proof = Outcome(Kind.ACCEPTED, receipt=receipt)
+        return int(chunk is not None and self._settle(chunk, row, proof, 0, None, None))
 
     def _settle(
         self, chunk: Chunk, row: int, outcome: Outcome, delay: int, window: Window | None, nonce: str | None

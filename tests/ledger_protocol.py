@@ -283,12 +283,12 @@ class Protocol(RuleBasedStateMachine):
             outcome = self.attempts[nonce, mail] = data.draw(st.sampled_from(_outcomes(kind, f"{nonce} {mail}")))
         return outcome
 
-    def settle_groups(self, nonce: str | None, groups: Groups) -> None:
+    def settle_groups(self, nonce: str, groups: Groups) -> None:
         of_model = [
             (chunk, [(row, outcome, _wait_ms(outcome, delay)) for row, outcome, delay in mails])
             for chunk, mails in groups.items()
         ]
-        real = self.driver.settle(nonce, groups, in_task=nonce is not None)
+        real = self.driver.settle(nonce, groups)
         model = self.model.settle(of_model, nonce=nonce, account="default")
         assert (real.stale, real.paused) == (model.stale, model.paused)
         assert set(model.trims) <= set(real.trims) <= self.model.to_trim
@@ -333,8 +333,9 @@ class Protocol(RuleBasedStateMachine):
         if self.attempts[nonce, mail] is None:
             self.attempts[nonce, mail] = Outcome(Kind.DOUBT, reason="timeout")
         place = ids.place_of(mail)
-        receipt = _receipt_of(f"{nonce} {mail}") if data.draw(st.booleans()) else None
-        self.settle_groups(None, {place.chunk: [(place.place, Outcome(Kind.ACCEPTED, receipt=receipt), 0.0)]})
+        receipt = _receipt_of(f"{nonce} {mail}") if data.draw(st.booleans()) else ""
+        known = self.driver.evidence(mail, receipt)
+        assert known == self.model.evidence(place.chunk, place.place, receipt)
 
     def operate(self, data: st.DataObject) -> None:
         """Somebody retries a mail by hand, sets the pace, or recovers."""

@@ -133,7 +133,8 @@ def test_an_outcome_of_a_window_that_nobody_has_is_stale(driver: Driver) -> None
 def test_an_outcome_of_a_place_that_is_not_there_is_stale(driver: Driver) -> None:
     batch = driver.batch(1)
 
-    assert driver.evidence(f"{batch}.0.1").stale == 1
+    assert driver.settle("ann/1", {f"{batch}.0": [(1, accepted(), 0.0)]}).stale == 1
+    assert driver.evidence(f"{batch}.0.1") == 0
     assert driver.counts(batch) == {"queued": 1}
 
 

@@ -157,7 +157,7 @@ LEFT_OUT = {
     "claim_takes_queued": ("claim", "if state == QUEUED then", "if state == QUEUED or state == SENDING then"),
     "claim_repeats": ("claim", "if window then return repeated(window) end", ""),
     "repeat_omits_settled": ("claim", "if chunk and state_of(chunk, row) == SENDING then", "if chunk then"),
-    "proof_settles": ("settle", "elseif kind == 'accepted' then", "elseif kind == 'accepted' and mine then"),
+    "proof_settles": ("events", "prove(chunk, row, event[2])", ""),
     "stale_is_ignored": ("settle", "elseif mine and state == SENDING then", "elseif state == SENDING then"),
     "heals_own_doubt": ("settle", "note_of(chunk, row).nonce == args.nonce", "true"),
     "settle_leaves_window": ("settle", "table.remove(group[2], place)", ""),

@@ -4,7 +4,15 @@
 -- milliseconds until a retry. Returns a msgpack map: `trims`, chunks whose payload is to be trimmed; `stale`, how many
 -- outcomes came too late to count; `paused`, why the account is paused after this, or nothing.
 
-local window = args.nonce and read_window(args.nonce)
+-- Redis keeps what a script has written before it fails, so what is malformed must fail before.
+assert(type(args.nonce) == 'string' and type(args.account) == 'string', 'a settle names its window and its account')
+for _, group in ipairs(args.groups) do
+  for _, mail in ipairs(group[2]) do
+    assert(type(mail[1]) == 'number' and type(mail[2]) == 'string' and type(mail[6]) == 'number', 'a malformed outcome')
+  end
+end
+
+local window = read_window(args.nonce)
 local said = { failures = 0, wells = 0, limits = 0 }
 local stale = 0
 
@@ -83,7 +91,7 @@ local function settle(chunk, row, kind, reason, receipt, errors, delay)
     prove(chunk, row, receipt, mine)
   elseif mine and state == SENDING then
     apply(chunk, row, kind, reason, receipt, errors, delay)
-  elseif state == IN_DOUBT and args.nonce and note_of(chunk, row).nonce == args.nonce then
+  elseif state == IN_DOUBT and note_of(chunk, row).nonce == args.nonce then
     heal(chunk, row, kind, reason, receipt, errors, delay)
   else
     stale = stale + 1
@@ -109,18 +117,11 @@ local function shrink_window()
   write_window(args.nonce, window)
 end
 
--- Redis keeps what a script has written before it fails, so what is malformed must fail before.
-assert(type(args.account) == 'string', 'a settle names its account')
-for _, group in ipairs(args.groups) do
-  for _, mail in ipairs(group[2]) do
-    assert(type(mail[1]) == 'number' and type(mail[2]) == 'string' and type(mail[6]) == 'number', 'a malformed outcome')
-  end
-end
 for _, group in ipairs(args.groups) do
   local chunk = open(group[1])
   if chunk then
     for _, mail in ipairs(group[2]) do
-      if args.nonce then hear(mail[2], mail[3], mail[6]) end -- evidence tells of the past
+      hear(mail[2], mail[3], mail[6])
       settle(chunk, unpack(mail, 1, 6))
     end
   end

@@ -150,14 +150,18 @@ SETTLE = (
     ),
     Build(
         "a late outcome ends others' doubts",
-        (lua("settle", "args.nonce and note_of(chunk, row).nonce == args.nonce then", "args.nonce then"),),
+        (
+            lua(
+                "settle", "state == IN_DOUBT and note_of(chunk, row).nonce == args.nonce then", "state == IN_DOUBT then"
+            ),
+        ),
         "repeats",
         expects=("duplicate",),
     ),
     Build(
         "a late outcome ends no doubt",
         (
-            lua("settle", "elseif state == IN_DOUBT and args.nonce and", "elseif false and"),
+            lua("settle", "elseif state == IN_DOUBT and", "elseif false and"),
             lua("settle", "elseif kind == 'accepted' then\n", "elseif kind == 'accepted' and state ~= IN_DOUBT then\n"),
         ),
         "zombies_heard",
