@@ -89,7 +89,7 @@ def listed(events: Events) -> Iterable[Any]:
             events = msgspec.json.decode(events)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise InvalidEvents(f"the body is no JSON: {error}") from None
-    if isinstance(events, dict) or not isinstance(events, Iterable):
+    if isinstance(events, (str, dict)) or not isinstance(events, Iterable):
         raise InvalidEvents("SendGrid posts an array of events, and this is none")
     return events
 

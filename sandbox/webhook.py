@@ -117,8 +117,8 @@ class Webhook:
 
     async def _post_all(self) -> None:
         wait = FIRST_WAIT
-        while hook := self._hook:
-            events = await self._due(hook)
+        while hook := await self._gathered():
+            events = self._due(hook.most)
             body = msgspec.json.encode(events) + b"\r\n"
             if await self._post(hook.url, body):
                 self._counts["posts"] += 1
@@ -131,8 +131,8 @@ class Webhook:
                 await asyncio.sleep(wait)
                 wait = min(LAST_WAIT, wait * 2)
 
-    async def _due(self, hook: Hook) -> list[Event]:
-        """Wait until an event is due, and gather more. All that are due, up to as many as a post may have."""
+    async def _gathered(self) -> Hook | None:
+        """Wait until an event is due, and for more. Returns the hook, which may be another one by then."""
         while not self._waiting or self._waiting[0][0] > time.monotonic():
             self._more.clear()
             pause = self._waiting[0][0] - time.monotonic() if self._waiting else None
@@ -140,10 +140,15 @@ class Webhook:
                 await asyncio.wait_for(self._more.wait(), pause)
             except TimeoutError:
                 continue
-        await asyncio.sleep(hook.gather)
+        if self._hook:
+            await asyncio.sleep(self._hook.gather)
+        return self._hook
+
+    def _due(self, most: int) -> list[Event]:
+        """All that are due, at most so many."""
         now = time.monotonic()
         events: list[Event] = []
-        while self._waiting and self._waiting[0][0] <= now and len(events) < hook.most:
+        while self._waiting and self._waiting[0][0] <= now and len(events) < most:
             events.append(heapq.heappop(self._waiting)[2])
         return events
 

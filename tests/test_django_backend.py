@@ -26,7 +26,7 @@ from django.db import connection, connections, transaction
 from django.test.utils import override_settings
 
 from postroom import payload
-from postroom.ids import place_of
+from postroom.ids import new_id, place_of
 from producers import ConfigurationError, InvalidMail, KeyConflict, Postroom, QueueUnavailable, Settings
 from producers.django import EmailBackend
 from tests import django_site
@@ -451,8 +451,28 @@ def test_each_mailer_has_its_options(redis_url: str) -> None:
 def test_an_argument_that_is_none_is_named() -> None:
     with pytest.raises(TypeError, match="lanes"):
         sends([message(postroom={"lanes": "bulk"})])
-    with pytest.raises(ValueError, match="lane must be"), transaction.atomic():
-        sends([message(postroom={"lane": "fast"})])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"lane": "fast"}, "lane must be"),
+        ({"expires_in": -1}, "expires_in is"),
+        ({"send_at": "tomorrow"}, "send_at is"),
+        ({"on_doubt": "ask"}, "on_doubt must be"),
+        ({"key": ""}, "key must be"),
+        ({"id": "mail"}, "id must be"),
+        ({"id": f"{new_id()}.0.1"}, "id must be"),
+    ],
+)
+def test_a_wrong_argument_is_told_in_the_transaction(
+    wrong: dict[str, Any], named: str, stored: Callable[[], list[Any]]
+) -> None:
+    with transaction.atomic():
+        with pytest.raises(ValueError, match=named):
+            sends([message(postroom=wrong)])
+        assert connection.run_on_commit == []
+    assert stored() == []
 
 
 def test_a_redirect_and_allowed_domains_are_those_of_the_site(redis_url: str, stored: Callable[[], list[Any]]) -> None:

@@ -443,6 +443,11 @@ def test_the_sites_defaults_stand_behind_the_messages_own() -> None:
     assert "categories" not in body(tags=None, defaults=defaults)
 
 
+def test_a_single_tag_need_not_be_in_a_list() -> None:
+    assert body(tags="receipt", defaults={"tags": "site"})["categories"] == ["site", "receipt"]
+    assert body(defaults={"tags": "site"})["categories"] == ["site"]
+
+
 def test_anymails_own_message_class_works() -> None:
     assert body(message(AnymailMessage)) == body()
     made = AnymailMessage("Hello", "Text", to=["ann@example.com"], tags=["receipt"], track_opens=True)

@@ -1,6 +1,5 @@
 """The gateway: it takes mail as SendGrid does, of those who have a key, and says in SendGrid's words what is wrong."""
 
-import base64
 import gzip
 import json
 import os
@@ -14,9 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from postroom.names import Lane, State
 from postroom.settings import Settings
@@ -28,6 +24,7 @@ from tests.gateway import SOON, Gateway
 from tests.mails import mail
 from tests.servers import Program, RedisServer, eventually, free_port, running
 from tests.stack import ask, ledger
+from tests.webhook import Signer, body_of, event
 
 SEND = "/v3/mail/send"
 
@@ -537,6 +534,14 @@ def test_a_port_that_is_taken_is_told(gateway: Gateway, redis_url: str) -> None:
     assert (ran.code, "--port takes another one" in ran.err) == (2, True)
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_setting_that_cannot_be_is_told_before_it_listens(redis_url: str, workers: str) -> None:
+    words = ("gateway", "--port", "0", "--workers", workers)
+    ran = spawned(*words, POSTROOM_REDIS_URL=redis_url, POSTROOM_WEBHOOK_KEY="nonsense")
+    assert (ran.code, ran.out) == (2, "")
+    assert "POSTROOM_WEBHOOK_KEY" in ran.err
+
+
 @pytest.mark.parametrize("words", [["--port", "x"], ["--workers", "0"], ["--read-timeout", "soon"], ["more"]])
 def test_wrong_usage_is_told(words: list[str]) -> None:
     assert spawned("gateway", *words).code == 2
@@ -616,18 +621,12 @@ def test_the_journal_has_a_line_for_each_request_and_ids_only(redis_url: str, tm
 
 
 def test_sendgrids_events_are_taken_without_a_key_if_sendgrid_has_signed_them(redis_url: str, tmp_path: Any) -> None:
-    private = ec.generate_private_key(ec.SECP256R1())
-    shown = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    with running(Gateway(tmp_path, redis_url, POSTROOM_WEBHOOK_KEY=base64.b64encode(shown).decode())) as gateway:
+    signer = Signer()
+    with running(Gateway(tmp_path, redis_url, POSTROOM_WEBHOOK_KEY=signer.public_key)) as gateway:
         with gateway.client() as client, gateway.client("") as sendgrid:
             id = client.post(SEND, json=mail()).headers["x-message-id"]
-            event = {"event": "processed", "postroom_id": id, "sg_message_id": "abc.recvd", "email": "ann@example.com"}
-            body = json.dumps([event | {"timestamp": int(time.time()), "sg_event_id": "1"}]).encode()
-            signature = base64.b64encode(private.sign(b"1800000000" + body, ec.ECDSA(hashes.SHA256()))).decode()
-            headers = {
-                "X-Twilio-Email-Event-Webhook-Signature": signature,
-                "X-Twilio-Email-Event-Webhook-Timestamp": "1800000000",
-            }
+            body = body_of(event(id))
+            headers = signer.sign(body)
             assert sendgrid.post("/webhooks/sendgrid", content=body).status_code == 403
             assert sendgrid.post("/webhooks/sendgrid", content=body + b" ", headers=headers).status_code == 403
             assert sendgrid.post("/webhooks/sendgrid", content=body, headers=headers).status_code == 204

@@ -9,8 +9,6 @@ import httpx
 import pytest
 
 from postroom.names import State
-from postroom.settings import Settings
-from producers import Postroom
 from tests.gateway import Gateway, House, house, memory_bytes
 from tests.mails import mail, mails
 from tests.servers import RedisServer, eventually, running
@@ -85,7 +83,7 @@ def test_a_batch_may_be_zipped(client: httpx.Client) -> None:
 
 
 def test_lines_may_be_cut_anywhere_on_their_way(client: httpx.Client) -> None:
-    body = lines(20)
+    body = b"\xef\xbb\xbf" + lines(20)
     for size in (1, 7, 1000):
         pieces = (body[start : start + size] for start in range(0, len(body), size))
         assert client.post(BATCHES, content=pieces).json()["total"] == 20
@@ -169,11 +167,12 @@ def test_a_batch_without_a_key_that_was_cut_off_is_gone(
     eventually(lambda: batch_ids(redis_server) == set())
 
 
-def test_a_batch_has_options(client: httpx.Client, redis_url: str) -> None:
+def test_a_batch_has_options(client: httpx.Client, redis_server: RedisServer) -> None:
     query = "?on_doubt=hold&expires_in=60&send_at=4102444800"
     batch = client.post(BATCHES + query, content=lines(1)).json()["batch_id"]
-    with Postroom(Settings(redis_url=redis_url)) as postroom:
-        assert postroom.progress(batch).queued == 1
+    with redis_server.client() as redis:
+        policy, send_at, expires = redis.hmget(f"postroom:chunk:{batch}.0", "policy", "send_at", "expires")
+    assert (policy, int(send_at), int(expires)) == (b"hold", 4_102_444_800_000, 4_102_444_860_000)
 
 
 @pytest.mark.parametrize(

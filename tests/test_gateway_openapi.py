@@ -1,6 +1,5 @@
 """The gateway's OpenAPI: the document says what there is, and schemathesis finds nothing else."""
 
-import base64
 import re
 import subprocess
 import sysconfig
@@ -10,12 +9,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from producers.gateway.openapi import document
 from tests.gateway import Gateway
 from tests.servers import ROOT, RedisServer, clean_environment, running
+from tests.webhook import Signer
 
 #: All of them but one: SendGrid has more rules than a schema can say, so a body that fits it may be refused.
 LEFT_OUT = "positive_data_acceptance"
@@ -23,9 +21,7 @@ LEFT_OUT = "positive_data_acceptance"
 
 @pytest.fixture(scope="module")
 def gateway(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    key = ec.generate_private_key(ec.SECP256R1()).public_key()
-    shown = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    settings = {"POSTROOM_WEBHOOK_KEY": base64.b64encode(shown).decode()}
+    settings = {"POSTROOM_WEBHOOK_KEY": Signer().public_key}
     with running(Gateway(tmp_path_factory.mktemp("gateway"), redis_server.url, **settings)) as gateway:
         yield gateway
 

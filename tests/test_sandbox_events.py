@@ -65,7 +65,7 @@ Hook = Callable[..., Any]
 @pytest.fixture
 def hook(sandbox_server: SandboxServer, receiver: Receiver) -> Hook:
     """Have events posted to the receiver; more words are fields of the hook."""
-    return lambda **fields: ask(sandbox_server, "PUT", {"url": receiver.url, **fields})
+    return lambda **fields: ask(sandbox_server, "PUT", {"url": receiver.url} | fields)
 
 
 def ask(sandbox: SandboxServer, method: str, body: Any = None) -> Any:
@@ -203,6 +203,17 @@ def test_a_post_that_failed_comes_again(sandbox_server: SandboxServer, receiver:
     receiver.status = 200
 
     eventually(lambda: len(receiver.events()) == 2)
+
+
+def test_another_address_takes_the_place_of_the_first(
+    sandbox_server: SandboxServer, receiver: Receiver, hook: Hook
+) -> None:
+    hook(url="http://127.0.0.1:1/")
+    hook()
+    send(sandbox_server, "ann@example.com")
+
+    eventually(lambda: len(receiver.events()) == 2)
+    assert ask(sandbox_server, "GET")["failed"] == 0
 
 
 def test_an_end_ends_it(sandbox_server: SandboxServer, receiver: Receiver, hook: Hook) -> None:

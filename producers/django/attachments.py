@@ -42,10 +42,10 @@ def _file(number: int, attachment: Any) -> File:
     if isinstance(attachment, Message):
         return _file_of_part(attachment)
     name, content, kind = attachment
-    kind = kind or _guessed(name, content)
-    text = "" if name is None else str(name)
     if hasattr(content, "message"):  # a Django message
         content = content.message()
+    kind = kind or _guessed(name, content)
+    text = "" if name is None else str(name)
     if isinstance(content, Message):
         return File(Message.as_bytes(content, policy=_MAIL), kind, text)
     if isinstance(content, (bytes, bytearray, memoryview)):
@@ -56,7 +56,7 @@ def _file(number: int, attachment: Any) -> File:
 
 
 def _guessed(name: Any, content: Any) -> str:
-    if isinstance(content, Message) or hasattr(content, "message"):
+    if isinstance(content, Message):
         return "message/rfc822"
     return mimetypes.guess_type(str(name))[0] or _UNKNOWN
 

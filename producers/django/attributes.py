@@ -67,14 +67,20 @@ def _are_dicts(value: Any) -> bool:
 
 def _value(message: Any, name: str, defaults: Mapping[str, Any]) -> Any:
     """Anymail marks what is not set by a class; a None of the message's own takes the default away."""
-    default = plain(defaults.get(name))
+    default = _read(name, defaults.get(name))
     own = getattr(message, name, type)
     if isinstance(own, type):
         return default
-    own = plain(own)
+    own = _read(name, own)
     if name == "tags" and own is not None:
-        return [*(default or ()), *([own] if isinstance(own, str) else own)]
+        return [*(default or ()), *own]
     return _over(default, own)
+
+
+def _read(name: str, value: Any) -> Any:
+    """A single tag need not be in a list."""
+    value = plain(value)
+    return [value] if name == "tags" and isinstance(value, str) else value
 
 
 def merged(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """Backend: what Django hands its messages to."""
 
 import logging
-from collections.abc import Iterable, Iterator
-from itertools import repeat
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from django.core.mail.backends.base import BaseEmailBackend
@@ -11,13 +10,13 @@ from django.utils.timezone import get_current_timezone
 
 from postroom import ids
 from postroom.connection import Unreachable
-from postroom.errors import InvalidMail, PostroomError
+from postroom.errors import InvalidMail, PostroomError, shown
 from postroom.names import Lane
 from producers.django.body import body_of
 from producers.django.client import client
 from producers.django.options import NAMES, Configuration
 from producers.django.status import Status
-from producers.intake import Intake, terms
+from producers.intake import Intake, hashed, terms
 
 logger = logging.getLogger(__name__)
 
@@ -94,10 +93,17 @@ class EmailBackend(BaseEmailBackend):  # type: ignore[misc]  # Django has no typ
             merge_field_format=self._options.merge_field_format,
             defaults=self._options.send_defaults,
         )
-        arguments = self._arguments(Lane.TRANSACTIONAL) | own
-        checked: dict[str, Any] = {name: arguments.get(name) for name in ("lane", "expires_in", "send_at", "on_doubt")}
-        self._intake.take(body, ids.new_id(), terms=terms(self._settings, **checked))
+        self._check(body, **self._arguments(Lane.TRANSACTIONAL) | own)
         return Draft(message, body, own)
+
+    def _check(
+        self, body: dict[str, Any], *, key: Any = None, id: Any = None, send_at: Any = None, **rest: Any
+    ) -> None:
+        """What `enqueue` checks, before it does: an error that comes out of the commit cannot roll it back any more."""
+        hashed(key)
+        if id is not None and (not ids.is_id(id) or "." in id):
+            raise ValueError(f"id must be that of a mail enqueued by itself, not {shown(id)}")
+        self._intake.take(body, ids.new_id(), terms=terms(self._settings, send_at=send_at, **rest))
 
     def _arguments(self, lane: Lane) -> dict[str, Any]:
         """The site's arguments of `enqueue`. `lane` is used if the site has none."""
@@ -130,12 +136,12 @@ class EmailBackend(BaseEmailBackend):  # type: ignore[misc]  # Django has no typ
     def _enqueue_batch(self, drafts: list[Draft]) -> None:
         postroom = client(self._settings)
         batch = postroom.enqueue_batch([draft.body for draft in drafts], **self._arguments(Lane.BULK))
-        mail_ids: Iterable[str | None] = repeat(None)
+        mail_ids: Sequence[str | None] = [None] * len(drafts)
         try:
             mail_ids = list(postroom.mail_ids(batch.id, len(drafts)))
         except Unreachable:
             logger.warning("Batch %s is enqueued, but Redis did not tell the ids of its mails in time", batch.id)
-        for draft, id in zip(drafts, mail_ids, strict=False):
+        for draft, id in zip(drafts, mail_ids, strict=True):
             draft.message.postroom_batch_id = batch.id
             _mark(draft, id)
 

@@ -11,6 +11,7 @@ from typing import Any
 from django.core.mail import message as django_message
 
 from postroom.errors import Fault, InvalidMail
+from postroom.mail.recipients import FIELDS as RECIPIENTS
 from producers.django.addresses import Address, addresses
 from producers.django.attachments import attachments
 from producers.django.attributes import Attributes, merged, plain, texts
@@ -18,7 +19,6 @@ from producers.django.attributes import Attributes, merged, plain, texts
 #: SendGrid's order of the parts; https://amp.dev wants its own before HTML.
 _ORDER = {"text/plain": 0, "text/x-amp-html": 1, "text/html": 2}
 
-RECIPIENTS = ("to", "cc", "bcc")
 NO_LINE_BREAKS = "Header values can't contain newlines."
 
 

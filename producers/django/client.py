@@ -24,7 +24,10 @@ class Client(Postroom):
 
 
 def client(settings: Settings) -> Client:
-    """One for each settings: Django makes a backend for each mail, which shall not connect for each mail."""
+    """One for each settings: Django makes a backend for each mail, which shall not connect for each mail.
+
+    SendGrid's keys are left out: a producer needs none, and no two secrets are equal.
+    """
     keyless = msgspec.structs.replace(
         settings, sendgrid_api_key=None, sendgrid_key_transactional=None, sendgrid_key_bulk=None
     )

@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple, Self
 
+from postroom.mail.recipients import FIELDS, emails, personalizations
+
 QUEUED = "queued"
 
 
@@ -22,7 +24,7 @@ class Status(NamedTuple):
     @classmethod
     def queued(cls, id: str | None, body: dict[str, Any]) -> Self:
         """Of a mail that is enqueued; `id` is that of the mail."""
-        listed = [
-            each for part in body["personalizations"] for field in ("to", "cc", "bcc") for each in part.get(field, ())
-        ]
-        return cls(id, frozenset((QUEUED,)), {each["email"]: RecipientStatus(id, QUEUED) for each in listed})
+        recipients = (
+            email for _, part in personalizations(body) for field in FIELDS for _, email in emails(part.get(field))
+        )
+        return cls(id, frozenset((QUEUED,)), dict.fromkeys(recipients, RecipientStatus(id, QUEUED)))

@@ -67,11 +67,16 @@ def errors(status: int, found: Iterable[Error], headers: Headers = ()) -> Answer
     return Answer(status, msgspec.json.encode(Errors(list(found))), (JSON, *headers))
 
 
+def error(status: int, message: str, help: str, *, field: str | None = None, headers: Headers = ()) -> Answer:
+    """One error; `help` says what to do."""
+    return errors(status, [Error(message, field, help)], headers)
+
+
 def refused(
     status: int, reason: str, message: str, help: str, *, field: str | None = None, headers: Headers = ()
 ) -> Refused:
-    """A refusal with one error; `help` says what to do."""
-    return Refused(errors(status, [Error(message, field, help)], headers), reason)
+    """The same as an exception."""
+    return Refused(error(status, message, help, field=field, headers=headers), reason)
 
 
 def faults(found: Iterable[Fault], row: int | None = None) -> Answer:

@@ -21,6 +21,7 @@ from producers.gateway.keyring import KeyRing
 from producers.gateway.mail_send import MailSend
 from producers.gateway.mails import Mails
 from producers.webhook.door import MOST_BYTES
+from producers.webhook.door import PATH as WEBHOOK
 from producers.webhook.door import routes as webhook_routes
 
 MAIL_SEND = "/v3/mail/send"
@@ -44,7 +45,9 @@ def application(settings: Settings, journal: Journal, read_seconds: float) -> AS
         if scope["path"] == MAIL_SEND and scope["method"] == "POST":
             # Most requests are of this kind, and it is quicker without Starlette's requests and responses.
             return await (await door.answer("mail", scope, receive, mail_send)).send(send)
-        return await others(scope, _bounded(receive, scope, read_seconds), send)
+        if scope["path"] == WEBHOOK:
+            receive = _bounded(Body(receive, dict(scope["headers"]), read_seconds), receive)
+        return await others(scope, receive, send)
 
     return app
 
@@ -54,7 +57,7 @@ def _own_routes(door: Door, mail_send: Endpoint, postroom: AsyncPostroom) -> lis
 
     def route(path: str, method: str, what: str, endpoint: Endpoint) -> Route:
         async def respond(request: Request) -> Response:
-            return (await door.answer(what, request.scope, request.scope["unbounded"], endpoint)).response()
+            return (await door.answer(what, request.scope, request.receive, endpoint)).response()
 
         return Route(path, respond, methods=[method])
 
@@ -69,10 +72,8 @@ def _own_routes(door: Door, mail_send: Endpoint, postroom: AsyncPostroom) -> lis
     ]
 
 
-def _bounded(receive: Receive, scope: Scope, read_seconds: float) -> Receive:
+def _bounded(body: Body, receive: Receive) -> Receive:
     """For the webhook's endpoint: the body comes at once, unzipped, within its limit and in time."""
-    scope["unbounded"] = receive
-    body = Body(receive, dict(scope["headers"]), read_seconds)
     is_read = False
 
     async def received() -> Message:

@@ -67,19 +67,14 @@ class Batches:
         return json(202, Taken(batch.id, rows.count))
 
     async def progress(self, visit: Visit) -> Answer:
-        return json(200, await self._postroom.progress(id_of(visit)))
+        return json(200, await self._postroom.progress(visit.id))
 
     async def report(self, visit: Visit) -> Answer:
-        return json(200, await (await self._postroom.report(id_of(visit))).to_json())
+        return json(200, await (await self._postroom.report(visit.id)).to_json())
 
     async def cancel(self, visit: Visit) -> Answer:
-        await self._postroom.progress(id_of(visit))
-        return json(200, await self._postroom.cancel(id_of(visit)))
-
-
-def id_of(visit: Visit) -> str:
-    id: str = visit.scope["path_params"]["id"]
-    return id
+        await self._postroom.progress(visit.id)
+        return json(200, await self._postroom.cancel(visit.id))
 
 
 class _Rows:
@@ -93,8 +88,10 @@ class _Rows:
     async def mails(self) -> AsyncGenerator[bytes]:
         """Raises `Refused` for a line that is too long, and for a sender that the key does not allow."""
         async with aclosing(self._lines()) as lines:
+            mark = UTF8_MARK
             async for line in lines:
-                if mail := line.strip():
+                mail, mark = line.removeprefix(mark).strip(), b""
+                if mail:
                     self._check_size(len(mail))
                     senders.check(mail, self._key, self.count)
                     self.count += 1
@@ -103,11 +100,10 @@ class _Rows:
     async def _lines(self) -> AsyncGenerator[bytes]:
         """As they come. A line in many pieces is put together once."""
         begun: list[bytes] = []
-        size_bytes, is_first = 0, True
+        size_bytes = 0
         async with aclosing(self._body.pieces()) as pieces:
             async for piece in pieces:
-                first, *others = (piece.removeprefix(UTF8_MARK) if is_first else piece).split(b"\n")
-                is_first = is_first and not piece
+                first, *others = piece.split(b"\n")
                 begun.append(first)
                 size_bytes += len(first)
                 self._check_size(size_bytes)

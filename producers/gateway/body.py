@@ -117,7 +117,6 @@ class _Unzipper:
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=31)
-        self._is_between = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         try:

@@ -34,6 +34,12 @@ class Visit:
         self.note: dict[str, Any] = {}
 
     @property
+    def id(self) -> str:
+        """The id that is asked for in the path."""
+        id: str = self.scope["path_params"]["id"]
+        return id
+
+    @property
     def idempotency_key(self) -> str | None:
         """`Idempotency-Key`, among those of this app. Raises `Refused`."""
         given = self.headers.get(b"idempotency-key")
@@ -92,36 +98,34 @@ def refusal_of(error: Exception) -> tuple[Answer, dict[str, Any]]:
             return _conflict(error), {"reason": "key_conflict", "id": error.id}
         case UnknownId():
             help = "Look at the id. What is finished is kept for 7 days."
-            return _one(404, "No mail or batch has this id.", help), {"reason": "unknown_id"}
+            return answers.error(404, "No mail or batch has this id.", help), {"reason": "unknown_id"}
         case QueueFull():
             help = "Try again later. The operator may let workers send, or raise Redis' maxmemory."
             message = "Postroom's Redis is short of memory. Nothing was queued."
-            return _one(503, message, help, headers=((b"retry-after", b"30"),)), {"reason": "queue_full"}
+            return answers.error(503, message, help, headers=((b"retry-after", b"30"),)), {"reason": "queue_full"}
         case QueueUnavailable():
             return _unavailable(error), {"reason": "queue_unavailable", "detail": error.detail, "id": error.id or None}
         case ConfigurationError():
-            return _one(503, "Postroom is not set up as it should be.", "`postroom doctor` tells the operator why."), {
-                "reason": "configuration"
-            }
-    return _one(500, "internal error", "The operator finds it in the gateway's journal."), _bug(error)
+            return answers.error(
+                503, "Postroom is not set up as it should be.", "`postroom doctor` tells the operator why."
+            ), {"reason": "configuration"}
+    return answers.error(500, "internal error", "The operator finds it in the gateway's journal."), _bug(error)
 
 
 def _conflict(error: KeyConflict) -> Answer:
     help = "Use a new Idempotency-Key for new mail; repeat a request with just the same body."
-    return _one(409, f"This Idempotency-Key was used for something else: {error.id}.", help, field="Idempotency-Key")
+    return answers.error(
+        409, f"This Idempotency-Key was used for something else: {error.id}.", help, field="Idempotency-Key"
+    )
 
 
 def _unavailable(error: QueueUnavailable) -> Answer:
     headers: Headers = ((b"retry-after", b"1"),)
     if not error.may_be_enqueued:
-        return _one(503, "Postroom's Redis did not answer. Nothing was queued.", "Try again.", headers=headers)
-    help = "With an Idempotency-Key a repeat is safe; without one, look at GET /v1/mails/ and the id in X-Message-Id."
+        return answers.error(503, "Postroom's Redis did not answer. Nothing was queued.", "Try again.", headers=headers)
+    help = "With an Idempotency-Key a repeat is safe; without one, ask what became of the id in X-Message-Id."
     message = "Postroom's Redis did not answer. It may be queued all the same."
-    return _one(503, message, help, headers=(*headers, (b"x-message-id", error.id.encode())))
-
-
-def _one(status: int, message: str, help: str, *, field: str | None = None, headers: Headers = ()) -> Answer:
-    return answers.errors(status, [answers.Error(message, field, help)], headers)
+    return answers.error(503, message, help, headers=(*headers, (b"x-message-id", error.id.encode())))
 
 
 def _bug(error: Exception) -> dict[str, Any]:

@@ -51,9 +51,6 @@ class KeyRing:
             return False
         return True
 
-    async def close(self) -> None:
-        await self._connection.close()
-
     async def _find(self, id: str) -> Key | None:
         known, seen_at = self._seen.get(id, (None, 0.0))
         if known is not None and self._clock() - seen_at < FRESH_SECONDS:

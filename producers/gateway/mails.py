@@ -2,7 +2,6 @@
 
 from producers.async_client import AsyncPostroom
 from producers.gateway.answers import Answer, json
-from producers.gateway.batches import id_of
 from producers.gateway.door import Visit
 
 
@@ -11,9 +10,9 @@ class Mails:
         self._postroom = postroom
 
     async def status(self, visit: Visit) -> Answer:
-        return json(200, await self._postroom.status(id_of(visit)))
+        return json(200, await self._postroom.status(visit.id))
 
     async def cancel(self, visit: Visit) -> Answer:
         """Raises `UnknownId` for a batch: its own path cancels it."""
-        await self._postroom.status(id_of(visit))
-        return json(200, await self._postroom.cancel(id_of(visit)))
+        await self._postroom.status(visit.id)
+        return json(200, await self._postroom.cancel(visit.id))

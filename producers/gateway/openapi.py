@@ -15,8 +15,10 @@ from postroom.answers import MailStatus
 from postroom.names import OnDoubt
 from producers.gateway.answers import Errors
 from producers.gateway.batches import BatchReport, Taken
+from producers.gateway.door import KEY_LENGTH
 from producers.gateway.health import Alive, Ready
 from producers.results import Cancellation, Progress
+from producers.webhook import SIGNATURE, TIMESTAMP
 
 ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 
@@ -24,7 +26,7 @@ IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "The same key and body give the same id, and one mail or batch. Another body under it is a 409.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+    "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH, "pattern": "^[!-~]([ -~]*[!-~])?$"},
 }
 OPTIONS = [
     {
@@ -91,10 +93,7 @@ def _paths() -> dict[str, Any]:
         "required": True,
         "description": "A mail in JSON on each line. It is read as it comes, so it may have any length.",
         "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
-        "links": _links("$response.header.X-Message-Id", "status", "cancel"),
     }
-    batch = _json(202, Taken)
-    batch[202]["links"] = _links("$response.body#/batch_id", "progress", "report", "cancelBatch")
     queued = {
         "description": "The mail is queued.",
         "headers": {"X-Message-Id": {"description": "Its id.", "required": True, "schema": {"type": "string"}}},
@@ -170,7 +169,7 @@ def _webhook() -> dict[str, Any]:
         (),
         parameters=[
             {"name": name, "in": "header", "required": True, "schema": {"type": "string"}}
-            for name in ("X-Twilio-Email-Event-Webhook-Signature", "X-Twilio-Email-Event-Webhook-Timestamp")
+            for name in (SIGNATURE, TIMESTAMP)
         ],
         body={"required": True, "content": {"application/json": {"schema": events}}},
         is_open=True,

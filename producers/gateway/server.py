@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from postroom.errors import ConfigurationError, QueueUnavailable
 from postroom.settings import Settings
@@ -38,24 +39,29 @@ def run(
 
     Port 0 takes a free one; `on_ready` is called with the address once the port is open. `workers` is the number of
     processes. A client that has not sent its request within `read_seconds` is given up. Raises `ConfigurationError`
-    when the port is taken, and when it would be open to the world without keys.
+    when the port is taken, when it would be open to the world without keys, and for settings that can't be.
     """
+    journal = Journal()
+    app = application(settings, journal, read_seconds)
     _check_exposure(settings, host)
     with _listen(host, port) as listener:
         url = _url(listener)
         if workers == 1:
-            _serve(settings, listener, read_seconds, lambda: on_ready(url))
+            _serve(app, listener, journal, read_seconds, lambda: on_ready(url))
         else:
             on_ready(url)
-            Workers(workers, lambda: _serve(settings, listener, read_seconds)).run()
+            Workers(workers, lambda: _serve(app, listener, journal, read_seconds)).run()
 
 
 def _serve(
-    settings: Settings, listener: socket.socket, read_seconds: float, on_ready: Callable[[], None] = lambda: None
+    app: ASGIApp,
+    listener: socket.socket,
+    journal: Journal,
+    read_seconds: float,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> None:
-    journal = Journal()
     config = uvicorn.Config(
-        application(settings, journal, read_seconds),
+        app,
         http=partial(GuardedProtocol, journal=journal, read_seconds=read_seconds),  # type: ignore[arg-type]  # it is called, no more
         ws="none",
         loop="asyncio",

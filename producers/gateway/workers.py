@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
@@ -43,6 +44,8 @@ class Workers:
         try:
             self._work()
             code = 0
+        except Exception:  # noqa: BLE001  # this process ends here, and says why
+            traceback.print_exc()
         finally:
             os._exit(code)
 
