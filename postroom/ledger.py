@@ -135,11 +135,19 @@ class Ledger:
         )
 
     def store_chunk(
-        self, batch: str, first_row: int, rows: int, running: str, payload: bytes, *, recipients: Sequence[int] = ()
+        self,
+        batch: str,
+        first_row: int,
+        rows: int,
+        running: str,
+        payload: bytes,
+        *,
+        recipients: Sequence[int] = (),
+        merged: bool = False,
     ) -> Call[Stored]:
         """Store the next `rows` mails of an open batch; `running` is the hash of all rows so far.
 
-        `recipients`: how many each of them has; one, unless told.
+        `recipients`: how many each of them has; one, unless told. `merged`: they go in one request.
         """
         args = {
             "batch": batch,
@@ -147,6 +155,7 @@ class Ledger:
             "rows": rows,
             "running": running,
             "recipients": _recipients(recipients),
+            "merged": merged or None,
         }
         return self._step("store_chunk", args, lambda reply: Stored(text(reply[0]), reply[1]), payload)
 
@@ -190,6 +199,7 @@ class Ledger:
     def claim_chunk(self, chunk: str, *, first: bool, **by: Unpack[Claimant]) -> Call[Claimed]:
         """Claim at most `limit` mails of a chunk. Said again with the same nonce, it gives the same window.
 
+        Of a merged chunk it is all that go in the next request, whatever the limit.
         `first`: this is the first claim of a task.
         """
         return self._step("claim", {"chunk": chunk, "first": first, **by, "in_task": True}, decode_claimed)
@@ -201,13 +211,13 @@ class Ledger:
 
     def settle(
         self,
-        groups: Sequence[tuple[str, Sequence[tuple[int, Outcome, float]]]],
+        groups: Sequence[tuple[str, Sequence[tuple[Sequence[int], Outcome, float]]]],
         *,
         nonce: str,
         account: str,
     ) -> Call[Settled]:
-        """Settle mails of a window: a chunk, and (place, outcome, seconds until a retry) of each of its mails."""
-        packed = [(chunk, [_pack_outcome(*mail) for mail in mails]) for chunk, mails in groups]
+        """Settle mails of a window: a chunk, and (places, outcome, seconds until a retry) of each of its requests."""
+        packed = [(chunk, [_pack_outcome(*request) for request in requests]) for chunk, requests in groups]
         args = {"groups": packed, "nonce": nonce, "account": account, "in_task": True}
         return self._step("settle", args, decode_settled)
 
@@ -413,9 +423,11 @@ def _packed(terms: Terms) -> dict[str, Any]:
     return {"lane": lane, "policy": policy, "expires_in": _ms(expires_in), "send_at": _ms(send_at or 0)}
 
 
-def _pack_outcome(place: int, outcome: Outcome, delay: float) -> tuple[int, str, str, str, str, int]:
+def _pack_outcome(
+    places: Sequence[int], outcome: Outcome, delay: float
+) -> tuple[Sequence[int], str, str, str, str, int]:
     errors = msgspec.json.encode(outcome.errors).decode() if outcome.errors else ""
     # The wait of a 429 that does not say how long, or of a limit that is used up, is the account's, not this mail's.
     unasked = 0.0 if outcome.kind in (Kind.LIMITED, Kind.ACCEPTED) else delay
     wait = unasked if outcome.wait_seconds is None else outcome.wait_seconds
-    return place, outcome.kind.value, outcome.reason or "", outcome.receipt or "", errors, _ms(wait)
+    return places, outcome.kind.value, outcome.reason or "", outcome.receipt or "", errors, _ms(wait)

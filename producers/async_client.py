@@ -10,7 +10,7 @@ from celery.canvas import Signature
 
 from postroom.answers import Failure, MailStatus
 from postroom.connection import AsyncConnection
-from postroom.mail import MailLike
+from postroom.mail import MailLike, RecipientLike
 from postroom.names import Lane, OnDoubt
 from postroom.settings import Settings
 from producers.client import FIRST_LOOK, LAST_LOOK, NO_MAILS
@@ -21,7 +21,7 @@ from producers.results import AsyncReport, Cancellation, Progress, counted, prog
 
 T = TypeVar("T")
 
-Mails = Iterator[MailLike] | AsyncIterator[MailLike]
+Mails = Iterator[Any] | AsyncIterator[Any]
 
 #: Work of a batch goes on for so long (seconds) before the event loop gets its turn.
 TURN = 0.001
@@ -65,8 +65,25 @@ class AsyncPostroom:
         """Enqueue many mails as one batch, from an iterable or an async one; see `Postroom.enqueue_batch`."""
         with_terms = terms(self._settings, lane=lane, expires_in=expires_in, send_at=send_at, on_doubt=on_doubt)
         operation = self._operations.enqueue_batch(with_terms, key=key, then=then)
-        source: Mails = aiter(mails) if isinstance(mails, AsyncIterable) else iterator_of(mails)
-        return AsyncBatch(await self._drive(operation, source), self)
+        return AsyncBatch(await self._drive(operation, _source(mails, "mails")), self)
+
+    async def enqueue_merge(
+        self,
+        template: MailLike,
+        recipients: Iterable[RecipientLike] | AsyncIterable[RecipientLike],
+        *,
+        per_request: int = 1000,
+        key: str | None = None,
+        lane: Lane | str = Lane.BULK,
+        expires_in: float | None = None,
+        send_at: float | datetime | None = None,
+        on_doubt: OnDoubt | str = OnDoubt.RESEND,
+        then: Signature | None = None,
+    ) -> "AsyncBatch":
+        """Enqueue one mail to many recipients, merged; see `Postroom.enqueue_merge`. Also from an async iterable."""
+        with_terms = terms(self._settings, lane=lane, expires_in=expires_in, send_at=send_at, on_doubt=on_doubt)
+        operation = self._operations.enqueue_merge(template, with_terms, per_request=per_request, key=key, then=then)
+        return AsyncBatch(await self._drive(operation, _source(recipients, "recipients")), self)
 
     async def status(self, id: str) -> MailStatus:
         """Where a mail stands. Raises `UnknownId`."""
@@ -143,7 +160,7 @@ class AsyncPostroom:
 
 
 class AsyncBatch:
-    """The mails of one `enqueue_batch` call. Only the `id` matters: `AsyncPostroom` has the same calls by id."""
+    """The mails of one `enqueue_batch` or `enqueue_merge`. Only the `id` matters: the client has these calls by id."""
 
     def __init__(self, id: str, postroom: AsyncPostroom) -> None:
         self.id = id
@@ -163,3 +180,7 @@ class AsyncBatch:
 
     async def cancel(self) -> Cancellation:
         return await self._postroom.cancel(self.id)
+
+
+def _source(items: Iterable[T] | AsyncIterable[T], noun: str) -> Mails:
+    return aiter(items) if isinstance(items, AsyncIterable) else iterator_of(items, noun)

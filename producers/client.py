@@ -9,7 +9,7 @@ from celery.canvas import Signature
 
 from postroom.answers import Failure, MailStatus
 from postroom.connection import Connection
-from postroom.mail import MailLike
+from postroom.mail import MailLike, RecipientLike
 from postroom.names import Lane, OnDoubt
 from postroom.settings import Settings
 from producers.evidence import Events, Evidence
@@ -22,7 +22,7 @@ T = TypeVar("T")
 #: Between two looks at a batch's progress, `wait` sleeps so long (seconds), twice as long each time, up to the last.
 FIRST_LOOK, LAST_LOOK = 0.02, 0.5
 
-NO_MAILS: Iterator[MailLike] = iter(())
+NO_MAILS: Iterator[Any] = iter(())
 
 
 class Postroom:
@@ -84,6 +84,34 @@ class Postroom:
         operation = self._operations.enqueue_batch(with_terms, key=key, then=then)
         return Batch(self._drive(operation, iterator_of(mails)), self)
 
+    def enqueue_merge(
+        self,
+        template: MailLike,
+        recipients: Iterable[RecipientLike],
+        *,
+        per_request: int = 1000,
+        key: str | None = None,
+        lane: Lane | str = Lane.BULK,
+        expires_in: float | None = None,
+        send_at: float | datetime | None = None,
+        on_doubt: OnDoubt | str = OnDoubt.RESEND,
+        then: Signature | None = None,
+    ) -> "Batch":
+        """Enqueue one mail to many recipients as a batch whose mails go `per_request` (1 to 1000) in one request.
+
+        `template` is a mail without `personalizations`; a recipient is an address, or a personalization of SendGrid's
+        v3 `mail/send` with what is its own (`dynamic_template_data`, `substitutions`, `custom_args`, …): a mapping, a
+        `sendgrid.helpers.mail.Personalization`, or JSON as bytes. Any iterable, also a generator of millions.
+
+        Each recipient is a mail of the batch, with an id, a state and a row in the report. When SendGrid refuses a
+        request because of some of them, these are rejected and the others sent. But a request in doubt is all of its
+        recipients in doubt, and with `on_doubt="resend"` all of them may get a second copy.
+        The other arguments and the errors are those of `enqueue_batch`.
+        """
+        with_terms = terms(self._settings, lane=lane, expires_in=expires_in, send_at=send_at, on_doubt=on_doubt)
+        operation = self._operations.enqueue_merge(template, with_terms, per_request=per_request, key=key, then=then)
+        return Batch(self._drive(operation, iterator_of(recipients, "recipients")), self)
+
     def status(self, id: str) -> MailStatus:
         """Where a mail stands. Raises `UnknownId`."""
         return self._drive(self._operations.status(id))
@@ -137,7 +165,7 @@ class Postroom:
             failures, start = self._drive(self._operations.failed_page(batch_id, start))
             yield from failures
 
-    def _drive(self, operation: Operation[T], mails: Iterator[MailLike] = NO_MAILS) -> T:
+    def _drive(self, operation: Operation[T], mails: Iterator[Any] = NO_MAILS) -> T:
         resume: Callable[[Any], object] = operation.send
         value: object = None
         while True:
@@ -150,7 +178,7 @@ class Postroom:
             except Exception as error:  # noqa: BLE001  # it belongs to the operation, which may know what to do
                 resume, value = operation.throw, error
 
-    def _reply(self, step: object, mails: Iterator[MailLike]) -> object:
+    def _reply(self, step: object, mails: Iterator[Any]) -> object:
         if step is Step.BREATHE:
             return None
         if step is Step.TAKE:
@@ -159,7 +187,7 @@ class Postroom:
 
 
 class Batch:
-    """The mails of one `enqueue_batch` call. Only the `id` matters: `Postroom` has the same calls by id."""
+    """The mails of one `enqueue_batch` or `enqueue_merge`. Only the `id` matters: the client has these calls by id."""
 
     def __init__(self, id: str, postroom: Postroom) -> None:
         self.id = id

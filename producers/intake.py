@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from postroom import mail as mails
 from postroom.errors import Fault, InvalidMail, shown
@@ -13,9 +13,13 @@ from postroom.names import Lane, OnDoubt
 from postroom.settings import Settings
 from postroom.terms import Terms
 
+T = TypeVar("T")
+
+BOTH_TIMES = "give send_at in the mail or as an argument of enqueue, not both"
+
 
 class Taken(NamedTuple):
-    """A mail's body as it goes on the wire, and how many recipients it has.
+    """A mail's body as it goes on the wire (of a merged one, its personalization), and how many recipients it has.
 
     `digest` is that of what the caller handed over (empty unless asked for).
     """
@@ -49,11 +53,11 @@ def terms(
     return Terms(lane, policy, float(expires_in), _unix_seconds(send_at))
 
 
-def iterator_of(mails: Iterable[MailLike]) -> Iterator[MailLike]:
-    """Raises `TypeError` for what cannot be gone through, and for one mail in place of many."""
-    if not isinstance(mails, Iterable) or isinstance(mails, (str, bytes, dict)):
-        raise TypeError(f"mails must be an iterable of mails, not {shown(mails)}; for one mail there is enqueue")
-    return iter(mails)
+def iterator_of(items: Iterable[T], noun: str = "mails") -> Iterator[T]:
+    """Raises `TypeError` for what cannot be gone through, and for one item in place of many."""
+    if not isinstance(items, Iterable) or isinstance(items, (str, bytes, dict)):
+        raise TypeError(f"{noun} must be an iterable of {noun}, not {shown(items)}; for one mail there is enqueue")
+    return iter(items)
 
 
 def _unix_seconds(send_at: float | datetime | None) -> float | None:
@@ -108,7 +112,7 @@ class Intake:
     def _check(self, body: dict[str, Any], terms: Terms) -> None:
         faults = mails.faults(body, now=time.time())
         if terms.send_at is not None and "send_at" in body:
-            faults.append(Fault("send_at", "give send_at in the mail or as an argument of enqueue, not both"))
+            faults.append(Fault("send_at", BOTH_TIMES))
         if self._domains and not self._redirect_to:
             faults += mails.domain_faults(body, self._domains)
         if faults:

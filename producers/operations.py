@@ -6,10 +6,12 @@ Each is a generator. It yields a ledger `Call` and is sent the reply; or `TAKE`,
 """
 
 import hashlib
+import math
 from collections import defaultdict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from enum import Enum
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from celery.canvas import Signature
@@ -26,7 +28,8 @@ from postroom.mail import MailLike
 from postroom.settings import Settings
 from postroom.terms import Terms
 from producers.evidence import Events, Evidence, News, Reading, listed
-from producers.intake import Intake, fingerprint, hashed
+from producers.intake import Intake, Taken, fingerprint, hashed
+from producers.merge import MOST_A_REQUEST, Merge
 from producers.results import Cancellation
 
 T = TypeVar("T")
@@ -39,6 +42,8 @@ class Step(Enum):
 
 
 Operation = Generator[Any, Any, T]
+#: Takes a mail, or a recipient of a merge, under an id.
+Take = Callable[..., Taken]
 
 #: One breath between so many mails, chunks or pages: well below the 10 ms that an event loop may be held.
 MAILS_A_BREATH = 8
@@ -79,19 +84,46 @@ class Operations:
         return str(enqueued.id)
 
     def enqueue_batch(self, terms: Terms, *, key: str | None, then: Signature | None) -> Operation[str]:
-        """Store the mails in chunks, seal the batch, and push the first page of its wake-ups."""
         _check_then(then)
-        opening = self._opening(terms, key=key, then=then)
+        take = partial(self._intake.take, terms=terms)
+        limits = Limits(self._settings.chunk_mails, self._settings.chunk_bytes)
+        return self._enqueue_rows(take, limits, terms, digest=b"batch", key=key, then=then)
+
+    def enqueue_merge(
+        self, template: MailLike, terms: Terms, *, per_request: int, key: str | None, then: Signature | None
+    ) -> Operation[str]:
+        _check_then(then)
+        if type(per_request) is not int or not 1 <= per_request <= MOST_A_REQUEST:
+            raise ValueError(f"per_request is a number of recipients from 1 to 1000, not {shown(per_request)}")
+        merge = Merge(template, terms, self._settings)
+        limits = Limits(per_request, self._settings.chunk_bytes, MOST_A_REQUEST, merge.most_bytes)
+        return self._enqueue_rows(
+            merge.take, limits, terms, digest=merge.digest, key=key, then=then, template=merge.template
+        )
+
+    def _enqueue_rows(
+        self,
+        take: Take,
+        limits: "Limits",
+        terms: Terms,
+        *,
+        digest: bytes,
+        key: str | None,
+        then: Signature | None,
+        template: bytes | None = None,
+    ) -> Operation[str]:
+        """Store the mails in chunks, seal the batch, and push the first page of its wake-ups."""
+        opening = self._opening(terms, digest=digest, key=key, then=then)
         opened = yield from self._open(opening)
-        storing = _Storing(self._settings, self._intake, terms, opened, keyed=key is not None)
+        storing = _Storing(take, limits, opened, template=template, keyed=key is not None)
         try:
             while (mail := (yield Step.TAKE)) is not Step.END:
-                if chunk := storing.take(mail):
+                for chunk in storing.take(mail):
                     yield from self._store(storing, chunk, opening)
                 if storing.row % MAILS_A_BREATH == 0:
                     yield Step.BREATHE
-            if chunk := storing.rest():
-                yield from self._store(storing, chunk, opening)
+            if last := storing.rest():
+                yield from self._store(storing, last, opening)
             while not (yield from self._seal(opened.id, storing.row, terms)):
                 storing.join((yield from self._open(opening)))
                 storing.rest()
@@ -103,13 +135,13 @@ class Operations:
             raise
         return str(opened.id)
 
-    def _opening(self, terms: Terms, *, key: str | None, then: Signature | None) -> "_Opening":
+    def _opening(self, terms: Terms, *, digest: bytes, key: str | None, then: Signature | None) -> "_Opening":
         id = ids.new_id()
         call = self._ledger.open_batch(
             id,
             terms,
             key=hashed(key),
-            fingerprint=fingerprint(b"batch", terms) if key is not None else None,
+            fingerprint=fingerprint(digest, terms) if key is not None else None,
             wake_up=wakeup.deliver_template(terms.lane, id),
             then=_serialized(then),
         )
@@ -126,10 +158,16 @@ class Operations:
     def _store(self, storing: "_Storing", chunk: "_Chunk", opening: "_Opening") -> Operation[None]:
         batch = storing.batch
         yield Step.BREATHE
-        packed = payload.pack(chunk.bodies)
+        packed = payload.pack(chunk.bodies, storing.template)
         yield Step.BREATHE
         call = self._ledger.store_chunk(
-            batch, chunk.first_row, len(chunk.bodies), chunk.running, packed, recipients=chunk.recipients
+            batch,
+            chunk.first_row,
+            len(chunk.bodies),
+            chunk.running,
+            packed,
+            recipients=chunk.recipients,
+            merged=storing.template is not None,
         )
         stored = yield from _ask(call, batch)
         if stored.what == "full":
@@ -225,6 +263,15 @@ class _Opening(NamedTuple):
     call: Call[OpenBatch]
 
 
+class Limits(NamedTuple):
+    """What a chunk may hold. It is full with so many mails, or bytes; and it never has more than the last two allow."""
+
+    mails: int
+    size_bytes: int
+    most_recipients: float = math.inf
+    most_bytes: float = math.inf
+
+
 class _Chunk:
     """Mails that will be stored together."""
 
@@ -232,17 +279,34 @@ class _Chunk:
         self.first_row = first_row
         self.bodies: list[bytes] = []
         self.recipients: list[int] = []
+        self.recipient_count = 0
         self.size_bytes = 0
         self.running = ""
+
+    def add(self, taken: Taken) -> None:
+        self.bodies.append(taken.body)
+        self.recipients.append(taken.recipients)
+        self.recipient_count += taken.recipients
+        self.size_bytes += len(taken.body)
+
+    def is_full(self, limits: Limits) -> bool:
+        return len(self.bodies) >= limits.mails or self.size_bytes >= limits.size_bytes
+
+    def has_room(self, taken: Taken, limits: Limits) -> bool:
+        """Whether one more goes in; the first one always does."""
+        size_bytes = self.size_bytes + len(taken.body) + len(self.bodies)  # and the commas between
+        recipients = self.recipient_count + taken.recipients
+        fits = size_bytes <= limits.most_bytes and recipients <= limits.most_recipients
+        return fits or not self.bodies
 
 
 class _Storing:
     """Goes over the mails of a batch, from the first; those that an earlier try has stored are only compared."""
 
-    def __init__(self, settings: Settings, intake: Intake, terms: Terms, opened: OpenBatch, *, keyed: bool) -> None:
-        self._settings = settings
-        self._intake = intake
-        self._terms = terms
+    def __init__(self, take: Take, limits: Limits, opened: OpenBatch, *, template: bytes | None, keyed: bool) -> None:
+        self._take = take
+        self._limits = limits
+        self.template = template
         self.batch = opened.id
         self._stored_rows = opened.rows
         self._stored_running = opened.running
@@ -251,25 +315,31 @@ class _Storing:
         self._chunk = _Chunk(opened.rows)
         self.row = 0
 
-    def take(self, mail: MailLike) -> _Chunk | None:
-        """Take one mail; returns the chunk that it has made full."""
-        chunk = self._chunk
-        id = ids.mail_id(ids.chunk_id(self.batch, chunk.first_row), max(0, self.row - chunk.first_row))
-        try:
-            taken = self._intake.take(mail, id, terms=self._terms, digest=self._keyed)
-        except InvalidMail as error:
-            raise InvalidMail(error.faults, self.row) from None
+    def take(self, mail: Any) -> list[_Chunk]:
+        """Take one mail; returns the chunks that it has made full."""
+        full = []
+        taken = self._taken(mail)
+        if not self._chunk.has_room(taken, self._limits):
+            full.append(self._cut())
+            taken = self._taken(mail)  # its id is another one now
         if self._keyed:
             self._running = hashlib.sha256(self._running + taken.digest).digest()
         self.row += 1
         if self.row <= self._stored_rows:
             self._compare()
-            return None
-        chunk.bodies.append(taken.body)
-        chunk.recipients.append(taken.recipients)
-        chunk.size_bytes += len(taken.body)
-        is_full = len(chunk.bodies) >= self._settings.chunk_mails or chunk.size_bytes >= self._settings.chunk_bytes
-        return self._cut() if is_full else None
+            return full
+        self._chunk.add(taken)
+        if self._chunk.is_full(self._limits):
+            full.append(self._cut())
+        return full
+
+    def _taken(self, mail: Any) -> Taken:
+        first_row = self._chunk.first_row
+        id = ids.mail_id(ids.chunk_id(self.batch, first_row), max(0, self.row - first_row))
+        try:
+            return self._take(mail, id, digest=self._keyed)
+        except InvalidMail as error:
+            raise InvalidMail(error.faults, self.row) from None
 
     def join(self, opened: OpenBatch) -> None:
         """Another producer is storing the same batch, and is further by now: go on behind what it has stored.

@@ -59,10 +59,9 @@ class Operator(Asking):
         if packed is None:
             return None
         try:
-            bodies = payload.unpack(packed)
+            return payload.unpack(packed).body(place.place)
         except payload.DamagedPayload:
             return None
-        return bodies[place.place] if place.place < len(bodies) else None
 
     def retry(self, id: str, *, expires_in: float | None = None, may_repeat: bool = False) -> None:
         """Queue a dead letter again, under its id, with all its attempts.

@@ -19,6 +19,9 @@ import msgspec
 from sandbox.addresses import DOMAIN, rule_of
 from sandbox.rules import Kind, Rule
 
+#: An address, and the `postroom_id` of the mail to it, if it has one.
+Recipient = tuple[str, str | None]
+
 
 class Plan(NamedTuple):
     """What is to go wrong with one request: a latency in seconds, then a fault. `address` is whom it strikes."""
@@ -52,27 +55,27 @@ class Faults:
                 return rule
         return None
 
-    def plan(self, recipients: list[str], postroom_ids: list[str]) -> Plan | None:
-        """What is to go wrong with a mail to these recipients; None when nothing is."""
+    def plan(self, recipients: list[Recipient]) -> Plan | None:
+        """What is to go wrong with a request for these recipients; None when nothing is."""
         latency = 0.0
-        for source, rule, address in self._candidates(recipients):
-            if not self._strikes(source, rule, tuple(postroom_ids) or address):
+        for source, rule, (address, id) in self._candidates(recipients):
+            if not self._strikes(source, rule, id or address):
                 continue
             latency += rule.latency
             if rule.fault is not Kind.LATENCY:
                 return Plan(latency, rule, address)
         return Plan(latency, None, "") if latency else None
 
-    def _candidates(self, recipients: list[str]) -> Iterator[tuple[Hashable, Rule, str]]:
+    def _candidates(self, recipients: list[Recipient]) -> Iterator[tuple[Hashable, Rule, Recipient]]:
         for place, rule in enumerate(self._rules):
             words = (rule.match or "").lower()
-            address = next((to for to in recipients if words in to.lower()), None)
-            if address is not None and rule.fault is not Kind.RESET_EARLY:
-                yield place, rule, address
-        for address in recipients:
-            name = address.lower()
+            struck = next((each for each in recipients if words in each[0].lower()), None)
+            if struck is not None and rule.fault is not Kind.RESET_EARLY:
+                yield place, rule, struck
+        for recipient in recipients:
+            name = recipient[0].lower()
             if name.endswith(DOMAIN) and (asked := rule_of(name)):
-                yield name, asked, address
+                yield name, asked, recipient
 
     def _strikes(self, source: Hashable, rule: Rule, mail: Hashable) -> bool:
         """Whether a rule strikes this request; if so, it is counted."""

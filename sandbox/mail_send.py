@@ -65,7 +65,7 @@ class MailSend:
             return
         try:
             mail = self._check(scope["method"], dict(scope["headers"]), raw)
-            plan = self._faults.plan(mail.recipients, mail.postroom_ids)
+            plan = self._faults.plan(list(zip(mail.recipients, mail.ids, strict=True)))
             answer = await self._misbehave(plan, wire, mail) if plan else self._accept(mail)
         except Refused as refused:
             answer = refused.answer
@@ -124,7 +124,7 @@ class MailSend:
         self._stats.faults[plan.rule.fault] += 1
         if plan.rule.fault in ACCEPTING:
             self._accept(mail)
-        answer = answer_of(plan.rule, plan.address, self._now())
+        answer = answer_of(plan.rule, plan.address, mail, self._now())
         if answer is None:
             await misbehave(plan.rule, wire, mail.receipt)
         return answer

@@ -17,6 +17,8 @@ class Mail(msgspec.Struct):
     receipt: str
     sender: str
     recipients: list[str]
+    #: Of each recipient: the `postroom_id` of what is sent to it. One mail's is the same for all.
+    ids: list[str | None]
     subject: str | None
     postroom_ids: list[str]
     attempt: int | None
@@ -34,7 +36,8 @@ class Mail(msgspec.Struct):
             raw=raw,
             receipt=secrets.token_urlsafe(16),
             sender=body["from"]["email"],
-            recipients=list(_recipients(personalizations)),
+            recipients=[address for _, _, address in _placed(personalizations)],
+            ids=list(_ids(body)),
             subject=first.get("subject") or body.get("subject"),
             postroom_ids=list(_postroom_ids([body, *personalizations])),
             attempt=attempt,
@@ -43,17 +46,23 @@ class Mail(msgspec.Struct):
             test_only=_test_only(body),
         )
 
+    def place_of(self, recipient: str) -> tuple[int, str]:
+        """The number of the first personalization that has this recipient, and the field it is in."""
+        placed = _placed(self.body()["personalizations"])
+        return next(((number, field) for number, field, address in placed if address == recipient), (0, "to"))
+
     def body(self) -> dict[str, Any]:
         """The JSON as an object, read anew."""
         body: dict[str, Any] = msgspec.json.decode(self.raw)
         return body
 
 
-def _recipients(personalizations: list[dict[str, Any]]) -> Iterator[str]:
-    for personalization in personalizations:
+def _placed(personalizations: list[dict[str, Any]]) -> Iterator[tuple[int, str, str]]:
+    """Every recipient: the number of its personalization, the field, the address."""
+    for number, personalization in enumerate(personalizations):
         for field in ("to", "cc", "bcc"):
             for person in personalization.get(field) or ():
-                yield person["email"]
+                yield number, field, person["email"]
 
 
 def _postroom_ids(places: list[dict[str, Any]]) -> Iterator[str]:
@@ -61,6 +70,14 @@ def _postroom_ids(places: list[dict[str, Any]]) -> Iterator[str]:
         arguments = place.get("custom_args")
         if arguments and "postroom_id" in arguments:
             yield arguments["postroom_id"]
+
+
+def _ids(body: dict[str, Any]) -> Iterator[str | None]:
+    common = next(_postroom_ids([body]), None)
+    for personalization in body["personalizations"]:
+        own = next(_postroom_ids([personalization]), common)
+        for _ in _placed([personalization]):
+            yield own
 
 
 def _test_only(body: dict[str, Any]) -> bool:

@@ -7,6 +7,7 @@ from itertools import chain, repeat
 from postroom import mail as v3
 from sandbox import answers
 from sandbox.answers import Answer, Headers
+from sandbox.mails import Mail
 from sandbox.rules import Kind, Rule
 from sandbox.wire import Wire
 
@@ -23,7 +24,7 @@ _SENDER = "The from address does not match a verified Sender Identity."
 _CHUNK = b"x" * 65_536
 
 
-def answer_of(rule: Rule, address: str, now: float) -> Answer | None:
+def answer_of(rule: Rule, address: str, mail: Mail, now: float) -> Answer | None:
     """The answer of a fault that is one; None for a fault below HTTP, which `misbehave` plays."""
     match rule.fault:
         case Kind.STATUS | Kind.ACCEPT_THEN_STATUS:
@@ -31,7 +32,7 @@ def answer_of(rule: Rule, address: str, now: float) -> Answer | None:
         case Kind.LIMITED:
             return _limited(rule, now)
         case Kind.REJECTED:
-            return _rejected(rule, address)
+            return _rejected(rule, address, mail.place_of(address))
         case Kind.SENDER:
             return answers.errors(403, [answers.error(rule.message or _SENDER, "from", v3.HELP + "from")])
         case Kind.NO_RECEIPT:
@@ -58,12 +59,13 @@ def _limited(rule: Rule, now: float) -> Answer:
     return answers.errors(429, [{"field": None, "message": rule.message or "too many requests"}], headers)
 
 
-def _rejected(rule: Rule, address: str) -> Answer:
+def _rejected(rule: Rule, address: str, place: tuple[int, str]) -> Answer:
+    number, name = place
+    field = f"personalizations.{number}"
     message = rule.message or (
         "Each email address in the personalization block should be unique between to, cc, and bcc. "
-        f"We found the first duplicate instance of [{address}] in the personalizations.0.to field."
+        f"We found the first duplicate instance of [{address}] in the {field}.{name} field."
     )
-    field = "personalizations.0"
     return answers.errors(400, [answers.error(message, field, v3.help_of(field, message))])
 
 

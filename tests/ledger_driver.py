@@ -24,8 +24,8 @@ from postroom.terms import Terms
 
 T = TypeVar("T")
 
-#: One mail of a settle: place, outcome, and seconds until a retry.
-Mail = tuple[int, Outcome, float]
+#: One request of a settle: the place of its mail (or places, if they are merged), outcome, and seconds until a retry.
+Settling = tuple[int | Sequence[int], Outcome, float]
 
 HOUR, DAY = 3600.0, 86_400.0
 
@@ -162,8 +162,8 @@ class Driver:
         )
         return self.run(call)
 
-    def store(self, batch: str, first_row: int, rows: int, running: str = "") -> Any:
-        return self.run(self.ledger.store_chunk(batch, first_row, rows, running, b"payload"))
+    def store(self, batch: str, first_row: int, rows: int, running: str = "", *, merged: bool = False) -> Any:
+        return self.run(self.ledger.store_chunk(batch, first_row, rows, running, b"payload", merged=merged))
 
     def seal(self, batch: str, rows: int | None = None) -> tuple[str, int]:
         """`rows` defaults to as many as it has."""
@@ -180,11 +180,11 @@ class Driver:
     def announce(self, batch: str) -> int:
         return self.run(self.ledger.announce_batch(batch))
 
-    def batch(self, *sizes: int, **terms: Any) -> str:
+    def batch(self, *sizes: int, merged: bool = False, **terms: Any) -> str:
         """Enqueue a batch with chunks of these sizes; its id."""
         id: str = self.open_batch(**terms).id
         for number, size in enumerate(sizes):
-            assert self.store(id, sum(sizes[:number]), size).what == "stored"
+            assert self.store(id, sum(sizes[:number]), size, merged=merged).what == "stored"
         assert self.seal(id) == ("sealed", len(sizes))
         self.announce(id)
         return id
@@ -219,11 +219,18 @@ class Driver:
             call = self.ledger.claim_chunk(source, first=first is not False, **by)
         return nonce, self.run(call)
 
-    def settle(self, nonce: str, groups: Mapping[str, Sequence[Mail]]) -> Settled:
-        return self.run(self.ledger.settle(list(groups.items()), nonce=nonce, account=self.account))
+    def settle(self, nonce: str, groups: Mapping[str, Sequence[Settling]]) -> Settled:
+        requests = [
+            (
+                id,
+                [([where] if isinstance(where, int) else where, outcome, delay) for where, outcome, delay in settlings],
+            )
+            for id, settlings in groups.items()
+        ]
+        return self.run(self.ledger.settle(requests, nonce=nonce, account=self.account))
 
     def settle_all(self, nonce: str, claimed: Claimed, outcome: Outcome, *, delay: float = 5.0) -> Settled:
-        """Settle a whole window with one outcome."""
+        """Settle a whole window with one outcome, a request each."""
         return self.settle(nonce, {id: [(place, outcome, delay) for place, _ in mails] for id, mails in claimed.groups})
 
     def attempt(self, source: str, outcome: Outcome, *, owner: str = "ann", limit: int = 10, delay: float = 5.0) -> str:

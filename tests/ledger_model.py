@@ -90,6 +90,8 @@ class Chunk:
     send_at: int
     key: str | None
     mails: list[Mail]
+    #: Its mails go in one request.
+    is_merged: bool = False
     #: When the sweep looks for mails that are too late to send; None before the chunk is announced.
     deadline: int | None = None
     #: When its record may go.
@@ -332,7 +334,7 @@ class Model:
             self.keys[key] = (id, fingerprint or "")
         return OpenBatch("open", id, 0, "", False)
 
-    def store_chunk(self, batch_id: str, first_row: int, rows: int, running: str) -> Stored:
+    def store_chunk(self, batch_id: str, first_row: int, rows: int, running: str, *, merged: bool = False) -> Stored:
         batch = self.batches.get(batch_id)
         if batch is None:
             return Stored("gone", 0)
@@ -342,7 +344,7 @@ class Model:
         if batch.sealed or batch.total != first_row:
             return Stored("behind", batch.total)
         mails = [Mail(f"{id}.{row}") for row in range(rows)]
-        chunk = Chunk(id, batch_id, batch.lane, batch.policy, batch.expires, batch.send_at, None, mails)
+        chunk = Chunk(id, batch_id, batch.lane, batch.policy, batch.expires, batch.send_at, None, mails, merged)
         self.chunks[id] = chunk
         batch.chunks.append(chunk)
         batch.running, batch.touched_at = running, self.now
@@ -410,7 +412,7 @@ class Model:
         if self.now >= chunk.expires:
             self._expire_queued(chunk)
         allowed, wait, reason, is_probe = self._allowed(account, chunk.lane, limit)
-        if wait == 0 and (rows := _rows_to_claim(chunk, allowed)):
+        if wait == 0 and (rows := _rows_to_claim(chunk, allowed, is_probe=is_probe)):
             return self._open_window(nonce, account, {id: rows}, is_probe=is_probe)
         if chunk.is_finished:
             return Claimed("finished", size=len(chunk.mails))
@@ -460,7 +462,8 @@ class Model:
             for row in rows:
                 self._move(self.chunks[id], self.chunks[id].mails[row], SENDING)
         for name in ("all", self.chunks[id].lane):
-            self.buckets[name].spend(self.now, sum(map(len, groups.values())))
+            requests = 1 if self.chunks[id].is_merged else sum(map(len, groups.values()))
+            self.buckets[name].spend(self.now, requests)
         self.step += 1
         window = self.windows[nonce] = Window(nonce, is_probe, self.now + self.window_life, groups)
         self.owners[window.owner] = self.now
@@ -481,24 +484,23 @@ class Model:
 
     def settle(
         self,
-        groups: Iterable[tuple[str, list[tuple[int, Outcome, int]]]],
+        groups: Iterable[tuple[str, list[tuple[list[int], Outcome, int]]]],
         *,
         nonce: str,
         account: str,
     ) -> Settled:
-        """Settle mails: a chunk, and (row, outcome, delay) of each of its mails."""
+        """Settle mails: a chunk, and (rows, outcome, delay) of each request, which tells once of the account."""
         trimmed_later = set(self.to_trim)
         window = self.windows.get(nonce)
         stale = 0
         heard: list[tuple[Outcome, int]] = []
-        for id, mails in groups:
+        for id, requests in groups:
             chunk = self.chunks.get(id)
             if chunk is None:
                 continue
-            for row, outcome, delay in mails:
+            for rows, outcome, delay in requests:
                 heard.append((outcome, delay))
-                if not self._settle(chunk, row, outcome, delay, window, nonce):
-                    stale += 1
+                stale += sum(not self._settle(chunk, row, outcome, delay, window, nonce) for row in rows)
         paused = self._judge_account(self.account(account), heard, window)
         self._shrink(window)
         return Settled(sorted(self.to_trim - trimmed_later), stale, paused)
@@ -847,6 +849,10 @@ class Model:
             batch.kept_until = max(self.now, batch.expires) + self.keep
 
 
-def _rows_to_claim(chunk: Chunk, limit: int) -> list[int]:
+def _rows_to_claim(chunk: Chunk, limit: int, *, is_probe: bool) -> list[int]:
+    """What goes in the next window; of a merged chunk, in the next request, a probe's being as small as can be."""
     alone = [row for row, mail in enumerate(chunk.mails) if mail.state == ALONE]
-    return alone[:1] or [row for row, mail in enumerate(chunk.mails) if mail.state == QUEUED][:limit]
+    queued = [row for row, mail in enumerate(chunk.mails) if mail.state == QUEUED]
+    if chunk.is_merged:
+        return (alone or queued)[: 1 if is_probe else None]
+    return alone[:1] or queued[:limit]

@@ -27,7 +27,7 @@ from tests.ledger_model import ACCEPTED, DAY, DEAD, EACH, FINISHED, GAP, IN_DOUB
 from tests.ledger_snapshot import Snapshot
 
 T = TypeVar("T")
-Groups = dict[str, list[tuple[int, Outcome, float]]]
+Groups = dict[str, list[tuple[list[int], Outcome, float]]]
 
 #: Far from now, so that what the ledger lets expire is still there to be looked at.
 START = 4_000_000_000_000
@@ -159,6 +159,7 @@ class Protocol(RuleBasedStateMachine):
     def enqueue_batch(self, data: st.DataObject) -> None:
         """Its producer may die on the way."""
         sizes = data.draw(st.lists(st.integers(1, 3), max_size=2))
+        merged = data.draw(st.sampled_from([False, False, True]))
         terms = data.draw(st.fixed_dictionaries(TERMS))
         then = data.draw(st.sampled_from([None, "then"]))
         how_far = data.draw(st.sampled_from(["announced", "announced", "announced", "sealed", "stored", "opened"]))
@@ -168,16 +169,16 @@ class Protocol(RuleBasedStateMachine):
         if opened.what != "open" or how_far == "opened":
             return
         for number, size in enumerate(sizes):
-            self.store(opened.id, opened.rows + sum(sizes[:number]), size)
+            self.store(opened.id, opened.rows + sum(sizes[:number]), size, merged=merged)
         if how_far != "stored":
             self.seal(opened.id)
         if how_far == "announced":
             self.announce(opened.id)
 
-    def store(self, batch: str, first_row: int, rows: int) -> None:
+    def store(self, batch: str, first_row: int, rows: int, *, merged: bool = False) -> None:
         running = f"hash-of-{first_row + rows}"
-        real = self.driver.store(batch, first_row, rows, running)
-        assert real == self.model.store_chunk(batch, first_row, rows, running)
+        real = self.driver.store(batch, first_row, rows, running, merged=merged)
+        assert real == self.model.store_chunk(batch, first_row, rows, running, merged=merged)
 
     def seal(self, batch: str) -> None:
         assert self.driver.seal(batch) == self.model.seal(batch)
@@ -272,21 +273,37 @@ class Protocol(RuleBasedStateMachine):
         held = [mail for mail in self.windows[nonce] if self.attempts[nonce, ids.mail_id(*mail)] is None]
         groups: Groups = {}
         for chunk, row in (held or self.windows[nonce])[:how_many]:
-            outcome = self.outcome_of(data, nonce, ids.mail_id(chunk, row))
-            groups.setdefault(chunk, []).append((row, outcome, data.draw(st.sampled_from([1.0, 20.0, 200.0]))))
+            requests = groups.setdefault(chunk, [])
+            outcome = self.outcome_of(data, nonce, chunk, row)
+            if self.model.chunks[chunk].is_merged and requests and requests[-1][1] == outcome:
+                requests[-1][0].append(row)
+            else:
+                requests.append(([row], outcome, data.draw(st.sampled_from([1.0, 20.0, 200.0]))))
         self.settle_groups(nonce, groups)
 
-    def outcome_of(self, data: st.DataObject, nonce: str, mail: str) -> Outcome:
+    def outcome_of(self, data: st.DataObject, nonce: str, chunk: str, row: int) -> Outcome:
+        """What merged mails come to is mostly the same for all of them."""
+        mail = ids.mail_id(chunk, row)
         outcome = self.attempts[nonce, mail]
-        if outcome is None:
+        if outcome is not None:
+            return outcome
+        request = chunk if self.model.chunks[chunk].is_merged else mail
+        others = [
+            self.attempts.get((nonce, ids.mail_id(*other))) for other in self.windows[nonce] if other[0] == request
+        ]
+        known = [other for other in others if other is not None]
+        if known and data.draw(AS_A_RULE):
+            outcome = known[-1]
+        else:
             kind = self.pick(data, self.kinds, Kind)
-            outcome = self.attempts[nonce, mail] = data.draw(st.sampled_from(_outcomes(kind, f"{nonce} {mail}")))
+            outcome = data.draw(st.sampled_from(_outcomes(kind, f"{nonce} {request}")))
+        self.attempts[nonce, mail] = outcome
         return outcome
 
     def settle_groups(self, nonce: str, groups: Groups) -> None:
         of_model = [
-            (chunk, [(row, outcome, _wait_ms(outcome, delay)) for row, outcome, delay in mails])
-            for chunk, mails in groups.items()
+            (chunk, [(rows, outcome, _wait_ms(outcome, delay)) for rows, outcome, delay in requests])
+            for chunk, requests in groups.items()
         ]
         real = self.driver.settle(nonce, groups)
         model = self.model.settle(of_model, nonce=nonce, account="default")
@@ -321,7 +338,7 @@ class Protocol(RuleBasedStateMachine):
             for row, _ in mails:
                 attempt = (nonce, ids.mail_id(chunk, row))
                 outcome = self.attempts[attempt] = _outcomes(Kind.ACCEPTED, " ".join(attempt))[0]
-                groups.setdefault(chunk, []).append((row, outcome, 0.0))
+                groups.setdefault(chunk, []).append(([row], outcome, 0.0))
         self.settle_groups(nonce, groups)
 
     def evidence(self, data: st.DataObject) -> None:

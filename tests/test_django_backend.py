@@ -1,15 +1,13 @@
-"""Django's backend enqueues what Django hands it, when its transaction commits; in a real Redis."""
+"""Django's backend enqueues what Django hands it; in a real Redis."""
 
 import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from typing import Any
 
 import django
-import msgspec
 import pytest
 import redis
 from django.core.mail import (
@@ -22,22 +20,18 @@ from django.core.mail import (
     send_mass_mail,
 )
 from django.core.mail import message as django_message
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.test.utils import override_settings
 
-from postroom import payload
 from postroom.ids import new_id, place_of
 from producers import ConfigurationError, InvalidMail, KeyConflict, Postroom, QueueUnavailable, Settings
 from producers.django import EmailBackend
 from tests import django_site
+from tests.django_site import mailbox
+from tests.django_site.mailbox import Mailbox, recipients
 from tests.servers import ROOT, RedisServer, clean_environment
-from tests.stack import ask, ledger
 
 django_site.set_up()
-
-
-class Undone(Exception):
-    """Rolls a transaction back."""
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +39,7 @@ def site(redis_url: str) -> Iterator[None]:
     """The site, with an empty Redis, and with fresh databases for what a test does in them."""
     with override_settings(POSTROOM={"REDIS_URL": redis_url}):
         yield
-    connections.close_all()
+    django_site.forget_databases()
 
 
 @pytest.fixture
@@ -66,38 +60,21 @@ def sends(messages: list[Any], **options: Any) -> int:
 
 
 @pytest.fixture
-def stored(redis_url: str) -> Callable[[], list[dict[str, Any]]]:
-    """The bodies of all mails in Redis, singles and those of batches, in no order."""
-
-    def bodies() -> list[dict[str, Any]]:
-        with redis.Redis.from_url(redis_url) as client:
-            chunks = [key.decode().rpartition(":")[2] for key in client.scan_iter("postroom:payload:*")]
-        packed = [ask(redis_url, ledger().payload(chunk)) for chunk in chunks]
-        return [msgspec.json.decode(body) for each in packed if each for body in payload.unpack(each) if body]
-
-    return bodies
-
-
-def site_people(address: str) -> list[Any]:
-    """A value of ADMINS and MANAGERS."""
-    return [address] if django.VERSION >= (6, 0) else [("Name", address)]
-
-
-def recipients(bodies: list[dict[str, Any]]) -> list[str]:
-    return sorted(body["personalizations"][0]["to"][0]["email"] for body in bodies)
+def stored(redis_url: str) -> Mailbox:
+    return lambda: mailbox.stored(redis_url)
 
 
 # -- Django's mail functions
 
 
-def test_send_mail_enqueues_one_mail(stored: Callable[[], list[Any]]) -> None:
+def test_send_mail_enqueues_one_mail(stored: Mailbox) -> None:
     assert send_mail("Subject", "Text", "Shop <shop@example.com>", ["ann@example.com"], html_message="<p>") == 1
     (body,) = stored()
     assert body["subject"] == "Subject"
     assert body["content"] == [{"type": "text/plain", "value": "Text"}, {"type": "text/html", "value": "<p>"}]
 
 
-def test_send_mass_mail_enqueues_one_batch(postroom: Postroom, stored: Callable[[], list[Any]]) -> None:
+def test_send_mass_mail_enqueues_one_batch(postroom: Postroom, stored: Mailbox) -> None:
     rows = [("Subject", "Text", None, [f"reader{number}@example.com"]) for number in range(3)]
     assert send_mass_mail(rows) == 3
     bodies = stored()
@@ -107,34 +84,34 @@ def test_send_mass_mail_enqueues_one_batch(postroom: Postroom, stored: Callable[
     assert postroom.progress(batch).queued == 3
 
 
-def test_mail_to_the_admins_is_enqueued(stored: Callable[[], list[Any]]) -> None:
-    with override_settings(ADMINS=site_people("boss@example.com")):
+def test_mail_to_the_admins_is_enqueued(stored: Mailbox) -> None:
+    with override_settings(ADMINS=django_site.people("boss@example.com")):
         mail_admins("Broken", "Look")
     (body,) = stored()
     assert (body["from"]["email"], body["subject"]) == ("server@example.com", "[Django] Broken")
 
 
-def test_messages_of_both_kinds_go_in_one_call(stored: Callable[[], list[Any]]) -> None:
+def test_messages_of_both_kinds_go_in_one_call(stored: Mailbox) -> None:
     html = EmailMultiAlternatives("Hello", "Text", to=["bob@example.com"], alternatives=[("<p>", "text/html")])
     assert sends([message(), html]) == 2
     assert recipients(stored()) == ["ann@example.com", "bob@example.com"]
 
 
-def test_mail_to_the_managers_is_enqueued(stored: Callable[[], list[Any]]) -> None:
-    with override_settings(MANAGERS=site_people("manager@example.com")):
+def test_mail_to_the_managers_is_enqueued(stored: Mailbox) -> None:
+    with override_settings(MANAGERS=django_site.people("manager@example.com")):
         mail_managers("Sold out", "Look", html_message="<p>Look")
     (body,) = stored()
     assert [part["type"] for part in body["content"]] == ["text/plain", "text/html"]
     assert recipients([body]) == ["manager@example.com"]
 
 
-def test_messages_may_come_from_a_generator(stored: Callable[[], list[Any]]) -> None:
+def test_messages_may_come_from_a_generator(stored: Mailbox) -> None:
     assert EmailBackend().send_messages(message(f"{name}@example.com") for name in ("ann", "bob")) == 2
     assert recipients(stored()) == ["ann@example.com", "bob@example.com"]
 
 
 @pytest.mark.parametrize("text", ["Žluťoučký kůň 🐎", "x" * 2000, "From me\n.\n\n..\nend", "tab\there"])
-def test_texts_are_kept_to_the_letter(text: str, stored: Callable[[], list[Any]]) -> None:
+def test_texts_are_kept_to_the_letter(text: str, stored: Mailbox) -> None:
     send_mail("Chère maman 🐎", text, "Firstname Sürname <from@example.com>", ["ann@example.com"])
     (body,) = stored()
     assert (body["subject"], body["content"][0]["value"]) == ("Chère maman 🐎", text)
@@ -146,7 +123,7 @@ def test_no_messages_are_no_work(messages: Any) -> None:
     assert EmailBackend().send_messages(messages) == 0
 
 
-def test_a_message_without_recipients_is_left_out(stored: Callable[[], list[Any]]) -> None:
+def test_a_message_without_recipients_is_left_out(stored: Mailbox) -> None:
     nobody = EmailMessage("Hello", "Text", to=[""])
     assert nobody.send() == 0
     assert sends([nobody]) == 0
@@ -163,7 +140,7 @@ def test_a_backend_serves_as_a_context_and_may_be_opened_and_closed() -> None:
     assert backend.send_messages([message()]) == 1
 
 
-def test_what_a_message_says_when_it_is_sent_counts(stored: Callable[[], list[Any]]) -> None:
+def test_what_a_message_says_when_it_is_sent_counts(stored: Mailbox) -> None:
     with transaction.atomic():
         made = message(metadata={"order": "1"})
         sends([made])
@@ -191,7 +168,7 @@ def test_the_messages_of_a_batch_have_ids_too_over_all_its_chunks(postroom: Post
     assert {postroom.status(id).batch_id for id in ids} == {batch}
 
 
-def test_the_id_in_the_ledger_is_that_of_the_message(stored: Callable[[], list[Any]]) -> None:
+def test_the_id_in_the_ledger_is_that_of_the_message(stored: Mailbox) -> None:
     messages = [message(f"reader{number}@example.com") for number in range(3)]
     sends(messages)
     known = {made.to[0]: made.postroom_id for made in messages}
@@ -208,95 +185,17 @@ def test_anymails_status_says_queued(postroom: Postroom) -> None:
     assert status.recipients["ann@example.com"].status == "queued"
 
 
-def test_a_message_that_is_sent_twice_is_two_mails(stored: Callable[[], list[Any]]) -> None:
+def test_a_message_that_is_sent_twice_is_two_mails(stored: Mailbox) -> None:
     made = message()
     with transaction.atomic():
         assert sends([made]) + sends([made]) == 2
     assert len({body["custom_args"]["postroom_id"] for body in stored()}) == 2
 
 
-# -- Transactions
-
-
-def test_a_rollback_enqueues_nothing(stored: Callable[[], list[Any]]) -> None:
-    with suppress(Undone), transaction.atomic():
-        assert send_mail("Subject", "Text", None, ["ann@example.com"]) == 1
-        assert sends([message(), message("bob@example.com")]) == 2
-        raise Undone
-    assert stored() == []
-
-
-def test_a_commit_enqueues_once(stored: Callable[[], list[Any]]) -> None:
-    with transaction.atomic():
-        with transaction.atomic():
-            send_mail("Subject", "Text", None, ["ann@example.com"])
-        assert stored() == []
-    assert recipients(stored()) == ["ann@example.com"]
-    with transaction.atomic():
-        pass
-    assert len(stored()) == 1
-
-
-def test_a_savepoint_that_is_rolled_back_takes_its_mail_along(stored: Callable[[], list[Any]]) -> None:
-    with transaction.atomic():
-        sends([message("kept@example.com")])
-        with suppress(Undone), transaction.atomic():
-            sends([message("gone@example.com")])
-            raise Undone
-    assert recipients(stored()) == ["kept@example.com"]
-
-
-def test_the_id_can_be_stored_in_the_same_transaction(postroom: Postroom) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE TABLE shop_order (mail text)")
-        with transaction.atomic():
-            made = message()
-            sends([made])
-            cursor.execute("INSERT INTO shop_order VALUES (%s)", [made.postroom_id])
-        cursor.execute("SELECT mail FROM shop_order")
-        ((id,),) = cursor.fetchall()
-    assert postroom.status(id).state == "queued"
-
-
-def test_on_commit_may_be_turned_off(redis_url: str, stored: Callable[[], list[Any]]) -> None:
-    with suppress(Undone), transaction.atomic():
-        sends([message("argument@example.com")], on_commit=False)
-        with override_settings(POSTROOM={"REDIS_URL": redis_url, "ON_COMMIT": False}):
-            sends([message("setting@example.com")])
-        raise Undone
-    assert recipients(stored()) == ["argument@example.com", "setting@example.com"]
-
-
-def test_the_transactions_of_the_named_database_count(stored: Callable[[], list[Any]]) -> None:
-    with transaction.atomic(using="other"):
-        sends([message("default@example.com")])
-        sends([message("other@example.com")], database="other")
-        assert recipients(stored()) == ["default@example.com"]
-    assert recipients(stored()) == ["default@example.com", "other@example.com"]
-
-
-def test_no_connection_to_the_database_is_made_for_a_mail() -> None:
-    connections.close_all()
-    connection.connection = None
-    sends([message()])
-    assert connection.connection is None
-
-
-def test_transactions_by_hand_are_refused_as_django_does() -> None:
-    connection.ensure_connection()
-    connection.set_autocommit(False)
-    try:
-        with pytest.raises(transaction.TransactionManagementError):
-            sends([message()])
-    finally:
-        connection.rollback()
-        connection.set_autocommit(True)
-
-
 # -- Faults
 
 
-def test_an_invalid_mail_is_told_in_the_transaction(stored: Callable[[], list[Any]]) -> None:
+def test_an_invalid_mail_is_told_in_the_transaction(stored: Mailbox) -> None:
     with pytest.raises(InvalidMail) as raised, transaction.atomic():
         sends([message("nobody")])
     assert [fault.field for fault in raised.value.faults] == ["personalizations.0.to.0.email"]
@@ -304,7 +203,7 @@ def test_an_invalid_mail_is_told_in_the_transaction(stored: Callable[[], list[An
     assert stored() == []
 
 
-def test_one_invalid_mail_of_several_is_named_and_none_is_enqueued(stored: Callable[[], list[Any]]) -> None:
+def test_one_invalid_mail_of_several_is_named_and_none_is_enqueued(stored: Mailbox) -> None:
     with pytest.raises(InvalidMail, match="row 1: ") as raised:
         sends([message(), message("nobody"), message()])
     assert raised.value.row == 1
@@ -318,9 +217,7 @@ def test_a_line_break_in_a_header_is_djangos_error_too() -> None:
             send_mail("Hello\nBcc: eve@example.com", "Text", None, ["ann@example.com"])
 
 
-def test_failing_silently_leaves_out_what_is_invalid(
-    stored: Callable[[], list[Any]], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_failing_silently_leaves_out_what_is_invalid(stored: Mailbox, caplog: pytest.LogCaptureFixture) -> None:
     assert sends([message(), message("secret nobody"), message("bob@example.com")], fail_silently=True) == 2
     assert recipients(stored()) == ["ann@example.com", "bob@example.com"]
     assert "personalizations.0.to.0.email" in caplog.text
@@ -465,9 +362,7 @@ def test_an_argument_that_is_none_is_named() -> None:
         ({"id": f"{new_id()}.0.1"}, "id must be"),
     ],
 )
-def test_a_wrong_argument_is_told_in_the_transaction(
-    wrong: dict[str, Any], named: str, stored: Callable[[], list[Any]]
-) -> None:
+def test_a_wrong_argument_is_told_in_the_transaction(wrong: dict[str, Any], named: str, stored: Mailbox) -> None:
     with transaction.atomic():
         with pytest.raises(ValueError, match=named):
             sends([message(postroom=wrong)])
@@ -475,7 +370,7 @@ def test_a_wrong_argument_is_told_in_the_transaction(
     assert stored() == []
 
 
-def test_a_redirect_and_allowed_domains_are_those_of_the_site(redis_url: str, stored: Callable[[], list[Any]]) -> None:
+def test_a_redirect_and_allowed_domains_are_those_of_the_site(redis_url: str, stored: Mailbox) -> None:
     with override_settings(POSTROOM={"REDIS_URL": redis_url, "REDIRECT_TO": "staging@example.com"}):
         sends([message("stranger@example.org")])
     assert recipients(stored()) == ["staging@example.com"]
@@ -513,7 +408,7 @@ def test_mails_share_a_connection_to_redis(redis_url: str) -> None:
         assert client.info("stats")["total_connections_received"] == before
 
 
-def test_many_threads_may_send(stored: Callable[[], list[Any]]) -> None:
+def test_many_threads_may_send(stored: Mailbox) -> None:
     def send(number: int) -> None:
         sends([message(f"thread{number}@example.com")])
 

@@ -64,7 +64,7 @@ def bodies(redis_url: str, *chunks: str) -> list[Any]:
     for chunk in chunks:
         packed = ask(redis_url, ledger().payload(chunk))
         assert packed is not None
-        for place, wire in enumerate(payload.unpack(packed)):
+        for place, wire in enumerate(payload.unpack(packed).parts):
             assert wire is not None
             body = json.loads(wire)
             assert body["custom_args"].pop("postroom_id") == mail_id(chunk, place)

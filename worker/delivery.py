@@ -13,6 +13,7 @@ from postroom.ledger import SLACK, Ledger
 from postroom.outcome import Kind, Outcome
 from postroom.settings import Settings
 from worker.backoff import backoff_seconds
+from worker.blame import blame
 from worker.classify import asks_for_sandbox, classify
 from worker.owner import Owner
 from worker.patience import Runs
@@ -48,7 +49,7 @@ class Window(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """A mail and what its attempt came to; `delay` is the seconds until a retry."""
+    """What went in a request, and what that came to; `delay` is the seconds until a retry."""
 
     held: Held
     outcome: Outcome
@@ -170,24 +171,24 @@ class Delivery:
 
     def _attempts(self, window: Window) -> Iterator[list[Attempt]]:
         held = self._source.hold(window.claimed, self._payload)
-        lost = [mail for mail in held if mail.body is None]
+        lost = [each for each in held if each.body is None]
         if lost:
-            yield [Attempt(mail, CONTENT_GONE, 0.0) for mail in lost]
-        requests = [Request(mail, mail.body, mail.attempt, window.start_by) for mail in held if mail.body is not None]
+            yield [Attempt(each, CONTENT_GONE, 0.0) for each in lost]
+        requests = [Request(each, each.body, each.attempt, window.start_by) for each in held if each.body is not None]
         for replies in self._transport.post(requests):
-            yield [self._attempt(mail, reply) for mail, reply in replies]
+            yield [self._attempt(each, reply) for each, reply in replies]
 
-    def _attempt(self, mail: Held, reply: Reply) -> Attempt:
+    def _attempt(self, held: Held, reply: Reply) -> Attempt:
         self._detail = reply.detail or self._detail
-        sandbox_mode = reply.status == 200 and asks_for_sandbox(mail.body or b"")
+        sandbox_mode = reply.status == 200 and asks_for_sandbox(held.body or b"")
         outcome = classify(reply, sandbox_mode=sandbox_mode, now=time.time())
-        delay = backoff_seconds(mail.attempt, base=self._settings.backoff_base, cap=self._settings.backoff_cap)
-        return Attempt(mail, outcome, delay)
+        delay = backoff_seconds(held.attempt, base=self._settings.backoff_base, cap=self._settings.backoff_cap)
+        return Attempt(held, outcome, delay)
 
     def _settle(self, window: Window, attempts: list[Attempt]) -> None:
-        groups: dict[str, list[tuple[int, Outcome, float]]] = defaultdict(list)
-        for mail, outcome, delay in attempts:
-            groups[mail.chunk].append((mail.place, outcome, delay))
+        groups: dict[str, list[tuple[list[int], Outcome, float]]] = defaultdict(list)
+        for held, outcome, delay in attempts:
+            groups[held.chunk] += [(places, each, delay) for places, each in blame(outcome, held.places)]
         call = self._ledger.settle(list(groups.items()), nonce=window.nonce, account=self._account)
         # After the request's deadline and the slack, the window is judged, and what is known here counts no more.
         settled = self._redis.run(call, give_up_at=window.start_by + self._settings.request_deadline)

@@ -1,6 +1,7 @@
 """Source: what a task sends from, a chunk of a batch or the singles of a lane. Claims windows, and gives them back."""
 
 from collections.abc import Iterator
+from itertools import groupby
 from typing import NamedTuple, Protocol, Unpack
 
 from celery.utils.log import get_logger
@@ -10,15 +11,19 @@ from postroom.answers import Claimed
 from postroom.call import Call
 from postroom.ledger import Claimant, Ledger
 from postroom.names import Lane
+from postroom.payload import Content
 
 logger = get_logger("postroom.worker")
 
 
 class Held(NamedTuple):
-    """A claimed mail. `body` is None when its content is not there any more; `attempt` counts from 1."""
+    """What goes in one request: a claimed mail of a chunk, or several that are merged.
+
+    `body` is None when their content is not there any more; `attempt` counts from 1.
+    """
 
     chunk: str
-    place: int
+    places: list[int]
     attempt: int
     body: bytes | None
 
@@ -48,16 +53,16 @@ class Chunk:
         self.id = id
         self.lane = lane
         self._first = True
-        self._bodies: list[bytes | None] | None = None
+        self._content: Content | None = None
 
     def claim(self, ledger: Ledger, **by: Unpack[Claimant]) -> Call[Claimed]:
         first, self._first = self._first, False
         return ledger.claim_chunk(self.id, first=first, **by)
 
     def hold(self, claimed: Claimed, fetch: Fetch) -> list[Held]:
-        if self._bodies is None:
-            self._bodies = _unpacked(self.id, fetch(self.id))
-        return [mail for chunk, mails in claimed.groups for mail in _held(chunk, mails, self._bodies)]
+        if self._content is None:
+            self._content = _unpacked(self.id, fetch(self.id))
+        return [each for chunk, mails in claimed.groups for each in _held(chunk, mails, self._content)]
 
     def give_back(self, ledger: Ledger, nonce: str) -> Call[int]:  # noqa: ARG002
         return ledger.wake_chunk(self.id, first=self._first)
@@ -77,21 +82,28 @@ class Singles:
 
     def hold(self, claimed: Claimed, fetch: Fetch) -> list[Held]:  # noqa: ARG002
         pairs = zip(claimed.groups, claimed.payloads, strict=True)
-        return [mail for (id, mails), packed in pairs for mail in _held(id, mails, _unpacked(id, packed))]
+        return [each for (id, mails), packed in pairs for each in _held(id, mails, _unpacked(id, packed))]
 
     def give_back(self, ledger: Ledger, nonce: str) -> Call[int]:
         return ledger.wake_lane(self.lane, id=nonce.replace("/", "."), drain=wakeup.drain_template(self.lane))
 
 
-def _held(chunk: str, mails: list[tuple[int, int]], bodies: list[bytes | None]) -> Iterator[Held]:
-    for place, attempt in mails:
-        yield Held(chunk, place, attempt, bodies[place] if place < len(bodies) else None)
+def _held(chunk: str, mails: list[tuple[int, int]], content: Content) -> Iterator[Held]:
+    if content.template is None:
+        for place, attempt in mails:
+            yield Held(chunk, [place], attempt, content.body(place))
+        return
+    for has_content, same in groupby(
+        sorted(mails, key=lambda mail: content.has(mail[0])), key=lambda mail: content.has(mail[0])
+    ):
+        places, attempts = zip(*same, strict=True)
+        yield Held(chunk, list(places), max(attempts), content.body(*places) if has_content else None)
 
 
-def _unpacked(chunk: str, packed: bytes | None) -> list[bytes | None]:
-    """A chunk's bodies; none when the payload is gone, or damaged."""
+def _unpacked(chunk: str, packed: bytes | None) -> Content:
+    """A chunk's content; none when the payload is gone, or damaged."""
     try:
-        return payload.unpack(packed) if packed is not None else []
+        return payload.unpack(packed) if packed is not None else Content([])
     except payload.DamagedPayload:
         logger.exception("The content of %s is damaged", chunk)
-        return []
+        return Content([])

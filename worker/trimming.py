@@ -20,5 +20,5 @@ def _rest(kept: str, packed: bytes) -> bytes:
         whole = payload.unpack(packed)
     except payload.DamagedPayload:
         return b""
-    bodies = [body if letter == "k" else None for letter, body in zip(kept, whole, strict=False)]
-    return payload.pack(bodies) if any(bodies) else b""
+    parts = [part if letter == "k" else None for letter, part in zip(kept, whole.parts, strict=False)]
+    return payload.pack(parts, whole.template) if any(parts) else b""

@@ -3,7 +3,8 @@
 --
 -- A step gets ARGV[1], the rules (durations in milliseconds, limits), and ARGV[2], its own arguments, both msgpack.
 -- A mail is a row of a chunk. A single is a chunk of one, so there is one kind of record. Its id is `chunk.row` for a
--- row of a batch (whose chunk is `batch.first_row`), and the chunk's own id for a single.
+-- row of a batch (whose chunk is `batch.first_row`), and the chunk's own id for a single. The mails of a merged chunk
+-- go in one request: what is claimed of it at once, and what became of that, is the same for all of them.
 
 local rules = cmsgpack.unpack(ARGV[1])
 local args = cmsgpack.unpack(ARGV[2])

@@ -5,14 +5,14 @@ local open_chunks = {}
 local function open(id)
   local chunk = open_chunks[id]
   if chunk then return chunk end
-  local stored = redis.call('HMGET', CHUNK .. id, 'states', 'lane', 'policy', 'expires', 'live', 'created', 'send_at', 'key', 'interval', 'announced',
-    'recipients')
+  local stored = redis.call('HMGET', CHUNK .. id, 'states', 'lane', 'policy', 'expires', 'live', 'created', 'send_at',
+    'key', 'interval', 'announced', 'recipients', 'merged')
   if not stored[1] then return nil end
   chunk = {
     id = id, batch = batch_of(id), rows = { stored[1]:byte(1, -1) },
     lane = stored[2], policy = stored[3], expires = tonumber(stored[4]), live = tonumber(stored[5] or 0),
     created = tonumber(stored[6]), send_at = tonumber(stored[7] or 0), key = stored[8], interval = stored[9],
-    announced = stored[10], recipients = stored[11],
+    announced = stored[10], recipients = stored[11], merged = stored[12],
     tally = {}, records = {}, notes = {}, changed_notes = {}, unfinished = 0,
   }
   for _, state in ipairs(chunk.rows) do

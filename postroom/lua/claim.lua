@@ -22,8 +22,11 @@ local function reply(verdict, extra)
   return { cmsgpack.pack(map), unpack(payloads) }
 end
 
+-- Merged mails are one request: they cost a token each where recipients are counted, else one in all.
+local function is_paid(chunk) return chunk.merged and spent > 0 and not rules.pace.recipients end
+
 local function take(chunk, row)
-  spent = spent + cost_of(chunk, row)
+  if not is_paid(chunk) then spent = spent + cost_of(chunk, row) end
   move(chunk, row, SENDING)
   local group = groups[#groups]
   if not group or group[1] ~= chunk.id then
@@ -87,17 +90,23 @@ local function must_give_way()
   return allowed_by(read_account(urgent.account), read_pace(urgent.account, urgent.lane)).wait == 0
 end
 
-local function claim_rows(chunk, allowed)
-  for row, state in ipairs(chunk.rows) do
-    if state == ALONE then return take(chunk, row - 1) end
-  end
+local function take_rows(chunk, wanted, most, tokens)
   local taken = 0
   for row, state in ipairs(chunk.rows) do
-    if taken == allowed.mails or spent >= allowed.tokens then return end
-    if state == QUEUED then
+    if taken == most or (spent >= tokens and not is_paid(chunk)) then break end
+    if state == wanted then
       take(chunk, row - 1)
       taken = taken + 1
     end
+  end
+  return taken
+end
+
+-- What is claimed alone of a merged chunk was in one request before, and is so again.
+local function claim_rows(chunk, allowed)
+  local request = chunk.merged and (allowed.probe and 1 or #chunk.rows)
+  if take_rows(chunk, ALONE, request or 1, allowed.tokens) == 0 then
+    take_rows(chunk, QUEUED, request or allowed.mails, allowed.tokens)
   end
 end
 

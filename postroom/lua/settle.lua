@@ -1,14 +1,14 @@
 -- Settle: what became of the mails of a window. Each mail is counted once, however often a settle is repeated.
 --
--- args.groups: {chunk, {{row, kind, reason, receipt, errors, delay}, …}}. `errors` is JSON text, `delay` the
--- milliseconds until a retry. Returns a msgpack map: `trims`, chunks whose payload is to be trimmed; `stale`, how many
+-- args.groups: {chunk, {{rows, kind, reason, receipt, errors, delay}, …}}; `rows` are of one request. `errors` is JSON
+-- text, `delay` the milliseconds until a retry. Returns a msgpack map: `trims`, chunks whose payload is to be trimmed; `stale`, how many
 -- outcomes came too late to count; `paused`, why the account is paused after this, or nothing.
 
 -- Redis keeps what a script has written before it fails, so what is malformed must fail before.
 assert(type(args.nonce) == 'string' and type(args.account) == 'string', 'a settle names its window and its account')
 for _, group in ipairs(args.groups) do
   for _, mail in ipairs(group[2]) do
-    assert(type(mail[1]) == 'number' and type(mail[2]) == 'string' and type(mail[6]) == 'number', 'a malformed outcome')
+    assert(type(mail[1]) == 'table' and type(mail[2]) == 'string' and type(mail[6]) == 'number', 'a malformed outcome')
   end
 end
 
@@ -67,23 +67,22 @@ local function heal(chunk, row, kind, reason, ...)
   apply(chunk, row, kind, reason, ...)
 end
 
-local function is_in_window(chunk_id, row)
-  if not window then return false end
-  for _, group in ipairs(window.groups) do
-    if group[1] == chunk_id then
-      for place, held in ipairs(group[2]) do
-        if held == row then
-          table.remove(group[2], place)
-          return true
-        end
-      end
-    end
-  end
-  return false
+local held = {} -- the window's rows, by chunk, that are not settled yet
+for _, group in ipairs(window and window.groups or {}) do
+  held[group[1]] = held[group[1]] or {}
+  for _, row in ipairs(group[2]) do held[group[1]][row] = true end
+end
+
+-- Whether the mail is of this window; it is taken out of it.
+local function leaves_window(chunk_id, row)
+  local rows = held[chunk_id]
+  if not (rows and rows[row]) then return false end
+  rows[row] = nil
+  return true
 end
 
 local function settle(chunk, row, kind, reason, receipt, errors, delay)
-  local mine = is_in_window(chunk.id, row)
+  local mine = leaves_window(chunk.id, row)
   local state = state_of(chunk, row)
   if not state then
     stale = stale + 1
@@ -102,8 +101,12 @@ local function shrink_window()
   if not window then return end
   local left = {}
   for _, group in ipairs(window.groups) do
-    if #group[2] > 0 then
-      left[#left + 1] = group
+    local rows = {}
+    for _, row in ipairs(group[2]) do
+      if held[group[1]][row] then rows[#rows + 1] = row end
+    end
+    if #rows > 0 then
+      left[#left + 1] = { group[1], rows }
     else
       local chunk = open(group[1])
       if chunk then
@@ -122,7 +125,7 @@ for _, group in ipairs(args.groups) do
   if chunk then
     for _, mail in ipairs(group[2]) do
       hear(mail[2], mail[3], mail[6])
-      settle(chunk, unpack(mail, 1, 6))
+      for _, row in ipairs(mail[1]) do settle(chunk, row, unpack(mail, 2, 6)) end
     end
   end
 end

@@ -17,6 +17,7 @@ redis.call('HSET', CHUNK .. id,
   'states', string.rep('q', args.rows), 'lane', batch[1], 'policy', batch[2], 'expires', batch[3], 'created', now)
 if batch[4] ~= '0' then redis.call('HSET', CHUNK .. id, 'send_at', batch[4]) end
 if args.recipients then redis.call('HSET', CHUNK .. id, 'recipients', args.recipients) end
+if args.merged then redis.call('HSET', CHUNK .. id, 'merged', 1) end
 redis.call('SET', PAYLOAD .. id, ARGV[3])
 redis.call('RPUSH', chunks_of(args.batch), args.first_row)
 redis.call('HSET', key, 'total', total + args.rows, 'running', args.running)

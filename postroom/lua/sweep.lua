@@ -5,9 +5,9 @@
 -- `step`, the step counter; `stopped`, whether the fleet is stopped.
 
 local MOST = 200         -- of each kind in one step
-local WINDOWS_MOST = 20  -- windows judged in one step, up to 500 mails each
+local MAILS_MOST = 2000  -- judged, or expired, in one step; the window or chunk that reaches it is done whole
 local OWNERS_MOST = 5     -- found dead in one step
-local CHUNKS_MOST = 20   -- expired in one step, up to 500 mails each
+local CHUNKS_MOST = 20   -- expired in one step
 local PAGES_MOST = 2     -- of wake-ups, one a batch, pushed in one step
 local EACH = 900         -- milliseconds between sweeps, fleet-wide
 local GAP = 2000         -- after a longer one (Redis was away) nobody is judged for one full life
@@ -38,14 +38,17 @@ local function may_judge(swept_at)
 end
 
 local function judge()
-  local left = WINDOWS_MOST
+  local left = MAILS_MOST
   for _, owner in ipairs(due_of(OWNERS, now - rules.life, OWNERS_MOST)) do
-    if left == 0 then break end
+    if left <= 0 then break end
     dead[#dead + 1] = owner
     left = left - judge_owner(owner, left)
   end
-  if left == 0 then more = true end
-  for _, nonce in ipairs(due_of(OVERDUE, now, WINDOWS_MOST)) do judge_window(nonce, 'overdue') end
+  for _, nonce in ipairs(due_of(OVERDUE, now)) do
+    if left <= 0 then break end
+    left = left - judge_window(nonce, 'overdue')
+  end
+  if left <= 0 then more = true end
 end
 
 local function requeue_due(chunk, row)
@@ -94,9 +97,17 @@ local function end_doubts()
 end
 
 local function expire()
+  local left = MAILS_MOST
   for _, id in ipairs(due_of(DEADLINES, now, CHUNKS_MOST)) do
+    if left <= 0 then
+      more = true
+      break
+    end
     local chunk = open(id)
-    if chunk then expire_queued(chunk) end
+    if chunk then
+      expire_queued(chunk)
+      left = left - #chunk.rows
+    end
     if chunk and chunk.unfinished > 0 then
       redis.call('ZADD', DEADLINES, now + LOOK_AGAIN, id) -- on the wire, or in doubt: that ends by itself
     else

@@ -8,6 +8,7 @@ from typing import Any
 from postroom.errors import InvalidMail
 from postroom.mail.encoding import canonical, marked, own_ids, wire
 from postroom.mail.help import HELP, help_of
+from postroom.mail.merging import RecipientLike
 from postroom.mail.recipients import count as count_recipients
 from postroom.mail.recipients import domain_faults, recipients, redirect
 from postroom.mail.rules import faults
@@ -16,6 +17,7 @@ from postroom.mail.source import MailLike, SupportsGet, load
 __all__ = [
     "HELP",
     "MailLike",
+    "RecipientLike",
     "SupportsGet",
     "canonical",
     "count_recipients",

@@ -13,7 +13,7 @@ from postroom.mail.source import check_size
 #: The custom argument by which SendGrid's events tell whose mail they are about.
 ID = "postroom_id"
 
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -31,7 +31,7 @@ def wire(body: dict[str, Any], postroom_id: str) -> bytes:
 def marked(body: dict[str, Any], postroom_id: str) -> bytes:
     """`wire`, of a body that is known to have no `postroom_id` of its own."""
     whole = {**body, "custom_args": {**(body.get("custom_args") or {}), ID: postroom_id}}
-    encoded = _encode(whole)
+    encoded = encode(whole)
     if len(encoded) > STRINGS_BYTES and (found := list(oversized_args(whole))):
         raise InvalidMail(found)
     check_size(len(encoded))

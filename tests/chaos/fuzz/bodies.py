@@ -77,7 +77,7 @@ class Bodies:
 
     def _judge_taken(self, id: str, body: Any) -> None:
         """What was taken can be sent: it is one JSON object, of which the events of SendGrid will tell the id."""
-        (stored,) = payload.unpack(self._client.get(f"postroom:payload:{id}"))
+        (stored,) = payload.unpack(self._client.get(f"postroom:payload:{id}")).parts
         assert stored is not None
         if msgspec.json.decode(stored)["custom_args"]["postroom_id"] != id:
             self._findings.add("enqueue(mail): taken without its id", body)
