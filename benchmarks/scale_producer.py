@@ -1,15 +1,19 @@
-"""Producer: a process that enqueues a batch, and tells what that cost. `python -m benchmarks.scale_producer MAILS`."""
+"""Producer: a process that enqueues a batch, and tells what that cost.
+
+`python -m benchmarks.scale_producer HOW COUNT`
+"""
 
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from benchmarks.mails import mails
-from producers import Postroom
+from benchmarks.mails import NEWS, mails, personalizations
+from producers import Batch, Postroom
 from tests.servers import clean_environment
 
 
@@ -21,17 +25,27 @@ class Produced(msgspec.Struct):
     peak_mb: float
 
 
-def store(count: int, environment: dict[str, str]) -> Produced:
+#: How a batch is enqueued: of so many usual mails; of one mail to so many recipients, a request each; or merged.
+HOW: dict[str, Callable[[Postroom, int], Batch]] = {
+    "batch": lambda postroom, count: postroom.enqueue_batch(mails(count)),
+    "each": lambda postroom, count: postroom.enqueue_batch(
+        NEWS | {"personalizations": [each]} for each in personalizations(count)
+    ),
+    "merged": lambda postroom, count: postroom.enqueue_merge(NEWS, personalizations(count)),
+}
+
+
+def store(count: int, environment: dict[str, str], how: str = "batch") -> Produced:
     """Run a producer. It makes the mails one by one while they are taken."""
-    command = [sys.executable, "-m", "benchmarks.scale_producer", str(count)]
+    command = [sys.executable, "-m", "benchmarks.scale_producer", how, str(count)]
     done = subprocess.run(command, env=clean_environment() | environment, stdout=subprocess.PIPE, check=True)
     return msgspec.json.decode(done.stdout, type=Produced)
 
 
-def produce(count: int) -> Produced:
+def produce(how: str, count: int) -> Produced:
     with Postroom() as postroom:
         before = time.process_time()
-        batch = postroom.enqueue_batch(mails(count))
+        batch = HOW[how](postroom, count)
         return Produced(batch.id, time.process_time() - before, peak_mb())
 
 
@@ -42,4 +56,4 @@ def peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(msgspec.json.encode(produce(int(sys.argv[1]))).decode())
+    sys.stdout.write(msgspec.json.encode(produce(sys.argv[1], int(sys.argv[2]))).decode())
