@@ -100,7 +100,7 @@ def finding(found: list[dict[str, Any]]) -> Finding:
         title="Merging",
         place=45,
         text="One mail to many recipients, merged into requests of up to a thousand, and with a request each. "
-        f"Processor time per recipient in µs. {BAD} recipients are bad: SendGrid refuses their requests, one after another, "
+        f"Processor time per recipient in µs. {BAD} recipients are bad: SendGrid refuses their requests, each in turn, "
         "and the others of the request are sent in the next one.",
         tables=[
             Table(

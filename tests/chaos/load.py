@@ -27,7 +27,16 @@ class Mix(NamedTuple):
     then: float = 0.3
     #: To an address that makes the sandbox misbehave.
     faulty: float = 0.0
+    #: Batches that are merges, of up to so many recipients a request.
+    merged: float = 0.0
+    most_a_request: int = 8
 
+
+#: What the recipients of a merge get.
+TEMPLATE: dict[str, Any] = {
+    "from": {"email": "shop@example.com"},
+    "content": [{"type": "text/plain", "value": "Hello, here it is: -text-"}],
+}
 
 #: How the sandbox may misbehave. It never accepts what it answers with 4xx, 500 or 503.
 FAULTY = (
@@ -60,8 +69,17 @@ class Job(NamedTuple):
     #: Seconds from when it is enqueued; 0 for at once.
     delay: float
     then: bool
+    #: Recipients a request of a merge; 0 for no merge.
+    per_request: int
     seed: str
     mix: Mix
+
+    def recipients(self) -> Iterator[dict[str, Any]]:
+        """The same, as recipients of `TEMPLATE`."""
+        for body in self.bodies():
+            (personalization,) = body["personalizations"]
+            text = body["content"][0]["value"]
+            yield {**personalization, "subject": body["subject"], "substitutions": {"-text-": text[:9000]}}
 
     def bodies(self) -> Iterator[dict[str, Any]]:
         """The same ones each time."""
@@ -85,6 +103,7 @@ def job(seed: str, number: int, mix: Mix) -> Job:
         expires_in=chance.uniform(1, 8) if short else 3600.0,
         delay=chance.uniform(1, 5) if chance.random() < mix.scheduled else 0.0,
         then=is_batch and chance.random() < mix.then,
+        per_request=chance.randint(1, mix.most_a_request) if is_batch and chance.random() < mix.merged else 0,
         seed=own,
         mix=mix,
     )

@@ -18,7 +18,7 @@ from postroom.errors import QueueFull, QueueUnavailable
 from producers import Postroom
 from tests.chaos.clock import true_time
 from tests.chaos.journal import Journal
-from tests.chaos.load import Job, Mix, job
+from tests.chaos.load import TEMPLATE, Job, Mix, job
 
 #: The queue of what is to be done after a report. Nobody takes anything out of it.
 AFTER = "after"
@@ -27,7 +27,7 @@ PAUSE = 0.1
 
 
 class Returned(msgspec.Struct, frozen=True):
-    """A job that `enqueue` or `enqueue_batch` has returned from. `mails` is 0 for a single."""
+    """A job that `enqueue`, `enqueue_batch` or `enqueue_merge` has returned from. `mails` is 0 for a single."""
 
     job: int
     id: str
@@ -128,6 +128,11 @@ class Producer:
         }
         if wanted.mails:
             then = signature("chaos.after", queue=AFTER) if wanted.then else None
+            if per_request := wanted.per_request:
+                recipients = wanted.recipients()
+                return self._postroom.enqueue_merge(
+                    TEMPLATE, recipients, per_request=per_request, then=then, **options
+                ).id
             return self._postroom.enqueue_batch(wanted.bodies(), then=then, **options).id
         return self._postroom.enqueue(next(wanted.bodies()), **options)
 

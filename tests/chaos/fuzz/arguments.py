@@ -30,10 +30,24 @@ STRANGERS: list[Any] = [
 CALLS: dict[str, tuple[str, ...]] = {
     "enqueue": ("mail", "key", "lane", "expires_in", "send_at", "on_doubt", "id"),
     "enqueue_batch": ("mails", "key", "lane", "expires_in", "send_at", "on_doubt", "then"),
+    "enqueue_merge": (
+        *("template", "recipients", "per_request", "key", "lane", "expires_in", "send_at", "on_doubt", "then"),
+    ),
     "status": ("id",),
     "progress": ("batch_id",),
     "report": ("batch_id",),
     "cancel": ("id",),
+}
+
+
+#: What is right for each, where something must be given.
+GOOD: dict[str, dict[str, Any]] = {
+    "enqueue": {"mail": mail()},
+    "enqueue_batch": {"mails": [mail()]},
+    "enqueue_merge": {
+        "template": {name: value for name, value in mail().items() if name != "personalizations"},
+        "recipients": ["ann@example.com", {"to": [{"email": "bob@example.com"}]}],
+    },
 }
 
 
@@ -44,8 +58,8 @@ class Arguments:
         self._known = [postroom.enqueue(mail()), postroom.enqueue_batch([mail()]).id]
 
     def try_one(self, random: Random) -> str:
-        name = random.choice(("enqueue", "enqueue", "enqueue_batch", "enqueue_batch", *CALLS))
-        good: dict[str, Any] = {"enqueue": {"mail": mail()}, "enqueue_batch": {"mails": [mail()]}}.get(name, {})
+        name = random.choice(("enqueue", "enqueue", "enqueue_batch", "enqueue_batch", "enqueue_merge", *CALLS))
+        good: dict[str, Any] = GOOD.get(name, {})
         wrong = {argument: self._value(random) for argument in random.sample(CALLS[name], 1)}
         call: Callable[..., Any] = getattr(self._postroom, name)
         try:

@@ -9,7 +9,7 @@ from tests.chaos.run import Run
 
 #: Seconds of disturbance in a round; then it is left alone until all is quiet.
 ROUND = 60.0
-MIX = Mix(short_lived=0.03, faulty=0.05)
+MIX = Mix(short_lived=0.03, faulty=0.05, merged=0.3)
 LATENCY = [{"fault": "latency", "latency": 0.03}]
 
 
