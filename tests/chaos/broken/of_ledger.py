@@ -5,7 +5,7 @@ from tests.chaos.broken.build import Build, lua
 CLAIM = (
     Build(
         "a claim takes what is being sent",
-        (lua("claim", "    if state == QUEUED then\n", "    if state == QUEUED or state == SENDING then\n"),),
+        (lua("claim", "    if state == wanted then\n", "    if state == wanted or state == SENDING then\n"),),
         "doubled",
         expects=("duplicate",),
     ),
@@ -32,7 +32,7 @@ CLAIM = (
     ),
     Build(
         "a sweep does not look at the deadline",
-        (lua("sweep", "    if chunk then expire_queued(chunk) end\n", ""),),
+        (lua("sweep", "      expire_queued(chunk)\n", ""),),
         test="tests/test_ledger_expiring.py::test_the_caretaker_finishes_what_nobody_claims",
         equivalent="it expires when it would be sent; only its end comes later ('nobody looks at the deadline')",
     ),
@@ -41,7 +41,7 @@ CLAIM = (
         (
             lua("claim", "if now >= chunk.expires then expire_queued(chunk) end\n", ""),
             lua("claim", "      if now >= chunk.expires then\n", "      if false then\n"),
-            lua("sweep", "    if chunk then expire_queued(chunk) end\n", ""),
+            lua("sweep", "      expire_queued(chunk)\n", ""),
         ),
         "expiry",
         expects=("late",),
@@ -79,7 +79,7 @@ CLAIM = (
     ),
     Build(
         "a claim takes more than a window",
-        (lua("claim", "    if taken == allowed.mails or spent >= allowed.tokens then return end\n", ""),),
+        (lua("claim", "    if taken == most or (spent >= tokens and not is_paid(chunk)) then break end\n", ""),),
         "deaths",
         expects=("in doubt, more than",),
     ),
@@ -144,7 +144,7 @@ SETTLE = (
     ),
     Build(
         "a window keeps what it has settled",
-        (lua("settle", "          table.remove(group[2], place)\n", ""),),
+        (lua("settle", "  rows[row] = nil\n", ""),),
         "repeats",
         expects=("duplicate", "unfinished", "left over"),
     ),
@@ -498,4 +498,39 @@ ENQUEUE = (
     ),
 )
 
-BUILDS = (*CLAIM, *SETTLE, *SWEEP, *CANCEL, *ENQUEUE)
+MERGE = (
+    Build(
+        "a merged chunk is claimed a window at a time",
+        (lua("claim", "request or allowed.mails", "allowed.mails"),),
+        test="tests/test_ledger_merging.py::test_a_claim_takes_all_of_it_whatever_the_window",
+    ),
+    Build(
+        "a probe takes all of a merged chunk",
+        (lua("claim", "(allowed.probe and 1 or #chunk.rows)", "#chunk.rows"),),
+        test="tests/test_ledger_merging.py::test_a_probe_risks_one_mail",
+    ),
+    Build(
+        "what was alone in a request is claimed one by one",
+        (lua("claim", "request or 1, allowed", "1, allowed"),),
+        test="tests/test_ledger_merging.py::"
+        "test_a_request_whose_worker_died_is_doubted_whole_and_sent_again_whole_and_alone",
+    ),
+    Build(
+        "a request that failed counts for each of its mails",
+        (
+            lua(
+                "settle",
+                "      for _, row in ipairs(mail[1]) do settle(",
+                "      for _, row in ipairs(mail[1]) do hear(mail[2], mail[3], mail[6]) settle(",
+            ),
+        ),
+        test="tests/test_ledger_merging.py::test_the_account_hears_of_a_request_once",
+    ),
+    Build(
+        "a merged mail costs the pace a token each",
+        (lua("claim", "  if not is_paid(chunk) then spent", "  if true then spent"),),
+        test="tests/test_ledger_merging.py::test_a_request_is_one_mail_to_the_pace",
+    ),
+)
+
+BUILDS = (*CLAIM, *SETTLE, *SWEEP, *CANCEL, *ENQUEUE, *MERGE)

@@ -220,7 +220,7 @@ PRODUCERS = (
         (
             Edit(
                 "producers/operations.py",
-                "        if self.row <= self._stored_rows:\n            self._compare()\n            return None\n",
+                "        if self.row <= self._stored_rows:\n            self._compare()\n            return full\n",
                 "",
             ),
         ),
@@ -267,4 +267,53 @@ SETTINGS = (
     ),
 )
 
-BUILDS = (*DELIVERY, *PRODUCERS, *SETTINGS)
+MERGE = (
+    Build(
+        "who was in a request with a refused one is rejected, too",
+        (worker("blame", "    if not errors_of:\n", "    if True:\n"),),
+        test="tests/test_merging.py::test_recipients_that_are_refused_are_reported_one_by_one_and_nobody_else_is_hurt",
+    ),
+    Build(
+        "who was in a request with a refused one is forgotten",
+        (
+            worker(
+                "blame", "    return [*rejected, (spared, SPARED)] if spared else rejected\n", "    return rejected\n"
+            ),
+        ),
+        test="tests/test_merging.py::test_recipients_that_are_refused_are_reported_one_by_one_and_nobody_else_is_hurt",
+    ),
+    Build(
+        "a refusal is put on another place of the chunk",
+        (worker("blame", "([places[number]], Outcome(", "([places[0] + number], Outcome("),),
+        test="tests/test_blame.py::test_a_mail_that_is_named_is_rejected_and_the_others_are_spared",
+    ),
+    Build(
+        "a request may have more recipients than SendGrid takes",
+        (
+            Edit(
+                "producers/operations.py",
+                "fits = size_bytes <= limits.most_bytes and recipients <= limits.most_recipients\n",
+                "fits = size_bytes <= limits.most_bytes\n",
+            ),
+        ),
+        test="tests/test_merging.py::test_a_request_has_at_most_a_thousand_to_cc_and_bcc",
+    ),
+    Build(
+        "a recipient that opens a new request keeps the id of the old one",
+        (
+            Edit(
+                "producers/operations.py",
+                "            taken = self._taken(mail)  # its id is another one now\n",
+                "",
+            ),
+        ),
+        test="tests/test_merging.py::test_a_request_has_at_most_a_thousand_to_cc_and_bcc",
+    ),
+    Build(
+        "a trimmed chunk loses its template",
+        (worker("trimming", "payload.pack(parts, whole.template)", "payload.pack(parts)"),),
+        test="tests/test_merging.py::test_a_dead_letter_of_a_merge_is_retried_by_itself",
+    ),
+)
+
+BUILDS = (*DELIVERY, *PRODUCERS, *SETTINGS, *MERGE)
