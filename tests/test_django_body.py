@@ -1,69 +1,29 @@
 """A Django message becomes a body of SendGrid's v3 `mail/send` that SendGrid takes."""
 
 import time
-from base64 import b64decode
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from email import message_from_bytes, message_from_string, policy
 from email.message import MIMEPart
 from email.mime.base import MIMEBase
 from email.mime.image import MIMEImage
 from email.mime.text import MIMEText
+from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import django
 import pytest
 from anymail.message import AnymailMessage, attach_inline_image
-from django.core.mail import EmailMessage, EmailMultiAlternatives
+from django.core.mail import EmailAttachment, EmailMessage
 from django.utils.functional import lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postroom import mail as mails
 from producers import InvalidMail
-from producers.django.body import BadHeader, body_of
-from tests import django_site
-
-django_site.set_up()
-
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
-
-
-def message(kind: type[EmailMessage] = EmailMultiAlternatives, **fields: Any) -> Any:
-    """A message; what its constructor does not know becomes an attribute."""
-    known = ("subject", "body", "from_email", "to", "cc", "bcc", "reply_to", "headers", "attachments", "alternatives")
-    given = {"subject": "Hello", "body": "Hello Ann", "to": ["ann@example.com"], **fields}
-    made = kind(**{name: value for name, value in given.items() if name in known})
-    for name in given.keys() - set(known):
-        setattr(made, name, given[name])
-    return made
-
-
-def unchecked(made: Any = None, **fields: Any) -> dict[str, Any]:
-    options = {name: fields.pop(name) for name in ("defaults", "merge_field_format") if name in fields}
-    return body_of(made or message(**fields), zone=ZoneInfo("Europe/Berlin"), **options)
-
-
-def body(made: Any = None, **fields: Any) -> dict[str, Any]:
-    """The body, which SendGrid would take."""
-    written = unchecked(made, **fields)
-    assert mails.faults(mails.load(written), now=time.time()) == []
-    return written
-
-
-def faults(**fields: Any) -> list[str]:
-    """The fields that are at fault: of the message, or by SendGrid's rules."""
-    try:
-        written = mails.load(unchecked(**fields))
-    except InvalidMail as error:
-        return [fault.field for fault in error.faults]
-    return [fault.field for fault in mails.faults(written, now=time.time())]
-
-
-def content(written: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(part["type"], part["value"]) for part in written["content"]]
-
+from producers.django.body import BadHeader
+from tests.django_site.messages import PNG, attached, body, content, faults, message, unchecked
 
 # -- Django's own attributes
 
@@ -105,7 +65,61 @@ def test_a_domain_is_written_in_ascii() -> None:
     assert body(to=["ann@bücher.example"])["personalizations"][0]["to"] == [{"email": "ann@xn--bcher-kva.example"}]
 
 
-@pytest.mark.parametrize("text", ["nobody", "Ann <>", "Doe, Ann <ann@example.com>", "a@b@c", "ann@", "@example.com"])
+@pytest.mark.parametrize("field", ["from_email", "to", "cc", "bcc", "reply_to"])
+def test_a_domain_is_in_ascii_wherever_it_stands_and_stays_so(field: str) -> None:
+    for domain, written in {
+        "öäü.example": "xn--4ca9at.example",
+        "faß.example": "fass.example",
+        "✉.example": "xn--4bi.example",
+        "xn--fa-hia.example.com": "xn--fa-hia.example.com",
+        "xn--mgba3gch31f060k.example.com": "xn--mgba3gch31f060k.example.com",
+    }.items():
+        address = f'"Tó, Wán" <to@{domain}>'
+        made = body(**{field: address if field == "from_email" else [address]})
+        where = {"from_email": [made["from"]], "reply_to": made.get("reply_to_list")}
+        found = where.get(field) or made["personalizations"][0][field]
+        assert found == [{"email": f"to@{written}", "name": "Tó, Wán"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "email", "name"),
+    [
+        ("<to@example.com>", "to@example.com", ""),
+        ("A name <to@example.com>", "to@example.com", "A name"),
+        ('"A name" <to@example.com>', "to@example.com", "A name"),
+        ('"Comma, \\"quoted\\"" <to@example.com>', "to@example.com", 'Comma, "quoted"'),
+        ('"to@other.example" <to@example.com>', "to@example.com", "to@other.example"),
+        ('"to@other.example"@example.com', '"to@other.example"@example.com', ""),
+        ('To <"to@other.example"@example.com>', '"to@other.example"@example.com', "To"),
+        ("Tó Example " * 20 + "<to@example.com>", "to@example.com", ("Tó Example " * 20).strip()),
+        ('"No end" <to@example.com', "to@example.com", "No end"),
+    ],
+)
+def test_an_address_is_read_as_mail_programs_do(text: str, email: str, name: str) -> None:
+    (to,) = body(to=[text])["personalizations"][0]["to"]
+    assert to == ({"email": email, "name": name} if name else {"email": email})
+
+
+def test_one_address_before_another_is_not_two_recipients() -> None:
+    assert unchecked(to=["eve@example.org <ann@example.com>"])["personalizations"][0]["to"] == [
+        {"email": "eve@example.org <ann@example.com>"}
+    ]
+    assert faults(to=["eve@example.org <ann@example.com>"]) == ["personalizations.0.to.0.email"]
+
+
+def test_recipients_may_be_a_tuple_and_what_is_empty_in_them_is_skipped() -> None:
+    written = body(to=("ann@example.com", ""), cc=("", "cc@example.com"), bcc=["", None], reply_to=["", None])
+    assert written["personalizations"] == [{"to": [{"email": "ann@example.com"}], "cc": [{"email": "cc@example.com"}]}]
+    assert "reply_to_list" not in written
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("nobody", "Ann <>", "Doe, Ann <ann@example.com>", "a@b@c", "ann@", "@example.com", "@"),
+        *("to@other.com@example.com", "tó@example.com", "Mail, Inc. <mail@example.com>"),
+    ],
+)
 def test_what_is_no_address_is_named(text: str) -> None:
     assert {fault.rpartition(".")[0] for fault in faults(to=[text])} <= {f"personalizations.0.to.{n}" for n in (0, 1)}
     assert faults(to=[text])
@@ -116,18 +130,52 @@ def test_lazy_texts_are_written_as_they_are_by_now() -> None:
     written = body(
         subject=later("Subject"),
         body=later("Text"),
+        alternatives=[(later("<p>"), "text/html")],
+        from_email=later('"Global Sales" <sales@example.com>'),
         to=[later("ann@example.com")],
         headers={"X-Lazy": later("yes")},
         metadata={"order": later("1")},
         tags=[later("tag")],
     )
-    assert (written["subject"], content(written)) == ("Subject", [("text/plain", "Text")])
+    assert (written["subject"], content(written)) == ("Subject", [("text/plain", "Text"), ("text/html", "<p>")])
+    assert written["from"] == {"email": "sales@example.com", "name": "Global Sales"}
     assert written["personalizations"][0]["to"] == [{"email": "ann@example.com"}]
     assert (written["headers"], written["custom_args"], written["categories"]) == (
         {"X-Lazy": "yes"},
         {"order": "1"},
         ["tag"],
     )
+
+
+def test_none_is_an_empty_text() -> None:
+    made = message(body=None, alternatives=[("<p>", "text/html")])
+    made.body = None
+    assert content(body(made)) == [("text/html", "<p>")]
+    made.subject = None
+    made.template_id = "d-1"
+    assert "subject" not in body(made)
+
+
+def test_a_message_with_copies_alone_is_named() -> None:
+    assert faults(to=[], cc=["cc@example.com"]) == ["personalizations.0.to"]
+
+
+def test_a_message_without_sender_is_named() -> None:
+    made = message()
+    made.from_email = ""
+    assert [fault.field for fault in mails.faults(mails.load(unchecked(made)), now=time.time())] == ["from"]
+
+
+def test_the_encoding_of_a_message_is_none_of_sendgrids_business() -> None:
+    made = message(subject="Größe", body="Größe", alternatives=[("<p>Größe", "text/html")])
+    made.encoding = "iso-8859-1"
+    written = body(made)
+    assert (written["subject"], content(written)) == ("Größe", [("text/plain", "Größe"), ("text/html", "<p>Größe")])
+
+
+@pytest.mark.parametrize("field", ["subject", "body"])
+def test_a_text_that_cannot_be_written_is_named(field: str) -> None:
+    assert faults(**{field: "F\udcf6"}) == ["content.0.value" if field == "body" else "subject"]
 
 
 def test_an_html_alternative_follows_the_text() -> None:
@@ -144,6 +192,46 @@ def test_parts_are_put_into_the_order_that_sendgrid_asks_for() -> None:
     alternatives = [("BEGIN", "text/calendar"), ("<amp>", "text/x-amp-html"), ("text", "text/plain")]
     written = body(body="<p>", content_subtype="html", alternatives=alternatives)
     assert [kind for kind, _ in content(written)] == ["text/plain", "text/x-amp-html", "text/html", "text/calendar"]
+
+
+def test_alternatives_of_any_text_are_kept_whoever_is_first_and_how_many_there_are() -> None:
+    alternatives = [("<p>1", "text/html"), (b"<p>2", "text/html"), ("{}", "application/json"), ("More", "text/plain")]
+    assert content(body(alternatives=alternatives)) == [
+        ("text/plain", "Hello Ann"),
+        ("text/plain", "More"),
+        ("text/html", "<p>1"),
+        ("text/html", "<p>2"),
+        ("application/json", "{}"),
+    ]
+
+
+def test_alternatives_may_stand_for_the_body_and_beside_a_file() -> None:
+    made = message(body="", alternatives=[("Text", "text/plain"), ("<p>", "text/html")])
+    made.attach("a.txt", "A file", "text/plain")
+    written = body(made)
+    assert content(written) == [("text/plain", "Text"), ("text/html", "<p>")]
+    assert len(written["attachments"]) == 1
+
+
+def test_an_alternative_that_is_no_text_is_named() -> None:
+    assert faults(alternatives=[(b"\xff\xfb\x90", "audio/mpeg")]) == ["content"]
+
+
+def test_a_date_in_a_header_is_written_as_mail_has_it() -> None:
+    headers = {"Date": datetime(2001, 11, 9, 1, 8, 47, tzinfo=UTC), "Message-ID": "<own@example.com>"}
+    assert body(headers=headers)["headers"] == {
+        "Date": "Fri, 09 Nov 2001 01:08:47 +0000",
+        "Message-ID": "<own@example.com>",
+    }
+
+
+def test_headers_may_have_any_letters() -> None:
+    headers = {"Comments": "Größe, další", "Sender": '"Firstname Sürname" <sender@example.com>'}
+    assert body(headers=headers)["headers"] == headers
+
+
+def test_a_header_that_is_neither_text_nor_number_is_named() -> None:
+    assert faults(headers={"X-Total": Decimal("12.5")}) == ["headers.X-Total"]
 
 
 def test_headers_are_kept_and_numbers_in_them_written_out() -> None:
@@ -179,18 +267,15 @@ def test_several_senders_are_refused() -> None:
     assert faults(from_email="a@example.com, b@example.com") == ["from_email"]
 
 
-def test_a_string_in_place_of_a_list_is_a_type_error_as_in_django() -> None:
+@pytest.mark.parametrize("text", ["help@example.com", lazy(lambda: "help@example.com", str)()])
+def test_a_string_in_place_of_a_list_is_a_type_error_as_in_django(text: object) -> None:
     made = message()
-    made.reply_to = "help@example.com"
+    made.reply_to = text
     with pytest.raises(TypeError, match="reply_to"):
         unchecked(made)
 
 
 # -- Attachments
-
-
-def attached(made: Any) -> list[dict[str, Any]]:
-    return [part | {"content": b64decode(part["content"])} for part in body(made)["attachments"]]
 
 
 def test_files_are_attached_with_their_type() -> None:
@@ -251,9 +336,15 @@ def test_anymails_inline_images_are_taken() -> None:
 
 @pytest.mark.skipif(django.VERSION < (6, 0), reason="Django 6.0 has begun to take them")
 def test_pythons_own_parts_are_taken() -> None:
-    part = MIMEPart()
-    part.set_content("Größe", filename="size.txt", disposition="attachment")
-    assert [each["content"] for each in attached(message(attachments=[part]))] == ["Größe\n".encode()]
+    text, image = MIMEPart(), MIMEPart()
+    text.set_content("Größe", filename="size.txt", disposition="attachment")
+    image.set_content(PNG, maintype="image", subtype="png", disposition="inline", cid="<logo@example.com>")
+    made = message(attachments=[text])
+    made.attach(image)
+    first, second = attached(made)
+    assert (first["content"], first["filename"], "disposition" in first) == ("Größe\n".encode(), "size.txt", False)
+    assert (second["content"], second["type"], second["filename"]) == (PNG, "image/png", "attachment.png")
+    assert (second["disposition"], second["content_id"]) == ("inline", "logo@example.com")
 
 
 def test_a_mime_part_keeps_its_content_whatever_its_encoding() -> None:
@@ -279,6 +370,94 @@ def test_a_mail_may_be_attached() -> None:
     assert b"Old text" in part["content"]
 
 
+CHILD = "Subject: Child\n\nOld text"
+
+
+@pytest.mark.parametrize(
+    "child",
+    [
+        message(subject="Child", body="Old text"),
+        message_from_string(CHILD),
+        message_from_string(CHILD, policy=policy.default),
+        CHILD,
+        CHILD.encode(),
+    ],
+)
+def test_a_mail_may_be_attached_in_each_form(child: Any) -> None:
+    made = message()
+    made.attach(content=child, mimetype="message/rfc822")
+    (part,) = attached(made)
+    assert (part["type"], part["filename"]) == ("message/rfc822", "attachment.eml")
+    inner = message_from_bytes(part["content"])
+    assert (inner["Subject"], inner.get_payload().rstrip()) == ("Child", "Old text")
+
+
+def test_an_attached_mail_keeps_its_letters() -> None:
+    inner = (
+        "Subject: 8bit\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n¡Olé!\n".encode()
+    )
+    made = message()
+    made.attach("old.eml", inner, "message/rfc822")
+    assert attached(made)[0]["content"] == inner
+
+
+def test_bytes_of_a_text_are_a_text_only_in_utf8() -> None:
+    made = message()
+    made.attachments = [
+        ("utf8.txt", "ä".encode(), "text/plain"),
+        ("latin1.txt", b"\xe4", "text/plain"),
+        ("told.txt", b"\xe4", 'text/plain; charset="iso-8859-1"'),
+    ]
+    made.attach("guessed.txt", b"\xc3\xa4")
+    made.attach("unknown.txt", b"\xff")
+    assert [(part["filename"], part["type"]) for part in attached(made)] == [
+        ("utf8.txt", 'text/plain; charset="utf-8"'),
+        ("latin1.txt", "application/octet-stream"),
+        ("told.txt", 'text/plain; charset="iso-8859-1"'),
+        ("guessed.txt", 'text/plain; charset="utf-8"'),
+        ("unknown.txt", "application/octet-stream"),
+    ]
+
+
+def test_a_type_may_be_left_out_and_only_a_text_has_a_charset() -> None:
+    later = lazy(lambda text: text, str)
+    made = message()
+    made.attachments = [
+        EmailAttachment("data.json", "{}", "application/json"),
+        ("no extension", "text"),
+        (later("lazy.csv"), later("a,b"), "text/csv"),
+    ]
+    assert [(part["type"], part["filename"], part["content"]) for part in attached(made)] == [
+        ("application/json", "data.json", b"{}"),
+        ("application/octet-stream", "no extension", b"text"),
+        ('text/csv; charset="utf-8"', "lazy.csv", b"a,b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "kind"),
+    [
+        ("file.txt", None, 'text/plain; charset="utf-8"'),
+        ("file.png", None, "image/png"),
+        ("file", None, "application/octet-stream"),
+        ("file.eml", None, "message/rfc822"),
+        ("file.png", "application/pdf", "application/pdf"),
+        ("file.txt", "image/png", "image/png"),
+        ("une pièce jointe 🐎.pdf", None, "application/pdf"),
+    ],
+)
+def test_a_file_from_the_disk_is_attached_as_it_is(name: str, told: str | None, kind: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(CHILD.encode())
+    made = message()
+    made.attach_file(tmp_path / name, mimetype=told)
+    (part,) = attached(made)
+    assert (part["filename"], part["type"], part["content"]) == (name, kind, CHILD.encode())
+
+
+def test_a_file_that_cannot_be_written_is_named() -> None:
+    assert faults(attachments=[("a.txt", "F\udcf6", "text/plain")]) == ["attachments.0"]
+
+
 def test_a_text_in_an_unknown_charset_is_attached_as_it_is() -> None:
     text = MIMEBase("text", "plain", charset="x-unknown")
     text.set_payload("old")
@@ -300,7 +479,7 @@ def test_metadata_becomes_custom_args_and_tags_categories() -> None:
     assert written["categories"] == ["receipt", "shop"]
 
 
-@pytest.mark.parametrize("value", [Decimal("1.5"), None, ["a"], datetime(2030, 1, 1, tzinfo=UTC)])
+@pytest.mark.parametrize("value", [Decimal("1.5"), None, ["a"], {"a": "b"}, datetime(2030, 1, 1, tzinfo=UTC)])
 def test_metadata_that_is_neither_text_nor_number_is_named(value: object) -> None:
     (fault,) = faults(metadata={"order": value})
     assert fault == "custom_args.order"
@@ -365,8 +544,9 @@ def test_global_merge_data_alone_leaves_the_recipients_together() -> None:
     assert (len(written["to"]), written["dynamic_template_data"]) == (2, {"shop": "Shop"})
 
 
-def test_empty_merge_data_is_enough_to_part_the_recipients() -> None:
-    assert [len(each["to"]) for each in body(to=PEOPLE, merge_data={})["personalizations"]] == [1, 1]
+@pytest.mark.parametrize("attribute", ["merge_data", "merge_metadata", "merge_headers"])
+def test_empty_merge_data_is_enough_to_part_the_recipients(attribute: str) -> None:
+    assert [len(each["to"]) for each in body(to=PEOPLE, **{attribute: {}})["personalizations"]] == [1, 1]
 
 
 def test_a_legacy_template_gets_substitutions_in_its_own_form() -> None:
@@ -380,8 +560,65 @@ def test_a_legacy_template_gets_substitutions_in_its_own_form() -> None:
     assert plain["substitutions"] == {"name": "Ann", "count": "3"}
 
 
-def test_substitutions_that_are_no_text_are_named() -> None:
-    found = faults(template_id="legacy", merge_global_data={"name": {"first": "Ann"}})
+def test_lazy_merge_data_is_text_by_now() -> None:
+    later = lazy(lambda text: text, str)
+    (written,) = body(
+        template_id="d-1",
+        merge_data={"ann@example.com": {"for": later("One month")}},
+        merge_global_data={"kind": later("Subscription")},
+    )["personalizations"]
+    assert written["dynamic_template_data"] == {"for": "One month", "kind": "Subscription"}
+
+
+def test_substitutions_may_be_null_and_their_numbers_are_written_out() -> None:
+    data = {":integer": 1, ":float": 1.0, ":null": None}
+    (written,) = body(merge_data={"ann@example.com": data})["personalizations"]
+    assert written["substitutions"] == {":integer": "1", ":float": "1.0", ":null": None}
+
+
+def test_use_dynamic_template_overrules_a_dynamic_id_too() -> None:
+    extra = {"use_dynamic_template": False, "merge_field_format": "<%{}%>"}
+    written = unchecked(template_id="d-1", merge_data={"ann@example.com": {"a": "b"}}, esp_extra=extra)
+    assert written["personalizations"][0]["substitutions"] == {"<%a%>": "b"}
+    assert written.keys().isdisjoint(extra)
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_merge_data_and_metadata_and_headers_go_together(legacy: bool) -> None:
+    first, second = body(
+        to=PEOPLE,
+        headers={"List-Unsubscribe": "<mailto:u@example.com>", "X-Common": "yes"},
+        template_id="5997fcf6" if legacy else "d-1234",
+        merge_data={"ann@example.com": {"name": "Ann"}},
+        merge_metadata={"ann@example.com": {"order": 1}},
+        merge_headers={"ann@example.com": {"List-Unsubscribe": "<https://example.com/ann>"}},
+        esp_extra={"merge_field_format": ":{}"} if legacy else {},
+    )["personalizations"]
+    assert first == {
+        "to": [{"email": "ann@example.com", "name": "Ann"}],
+        "custom_args": {"order": "1"},
+        "headers": {"List-Unsubscribe": "<https://example.com/ann>"},
+        **({"substitutions": {":name": "Ann"}} if legacy else {"dynamic_template_data": {"name": "Ann"}}),
+    }
+    assert second == {"to": [{"email": "bob@example.com"}]}
+
+
+def test_fields_that_sendgrid_may_have_one_day_reach_it() -> None:
+    extra = {"personalizations": {"future_feature": "works"}, "another": [1]}
+    written = body(to=PEOPLE, merge_data={}, esp_extra=extra)
+    assert [each["future_feature"] for each in written["personalizations"]] == ["works", "works"]
+    assert written["another"] == [1]
+
+
+def test_an_error_names_no_address_that_is_not_at_fault() -> None:
+    with pytest.raises(InvalidMail) as raised:
+        unchecked(envelope_sender="bounce@example.com", cc=["cc@example.com"])
+    assert "@" not in str(raised.value)
+
+
+@pytest.mark.parametrize("value", [{"first": "Ann"}, ["Ann"], Decimal("1.0")])
+def test_substitutions_that_are_no_text_are_named(value: object) -> None:
+    found = faults(template_id="legacy", merge_global_data={"name": value})
     assert found == ["personalizations.0.substitutions.name"]
 
 

@@ -5,9 +5,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import django
 import pytest
 
-from tests.django_site import MAIL
+from tests.django_site import BACKEND, MAIL
 from tests.servers import ROOT, clean_environment
 
 #: A site whose settings are as they should be.
@@ -69,6 +70,15 @@ def test_a_wrong_setting_is_named(
     printed = checked(tmp_path, settings, environment)
     assert found(printed) == {id}
     assert named in printed
+
+
+@pytest.mark.skipif(django.VERSION < (6, 1), reason="Django 6.1 has begun to have mailers")
+def test_the_options_of_each_mailer_are_checked(tmp_path: Path) -> None:
+    def mailing(**options: object) -> dict[str, object]:
+        return SETTINGS | {"MAILERS": {"default": {"BACKEND": BACKEND, "OPTIONS": options}}}
+
+    assert found(checked(tmp_path, mailing(fail_silently=True, lane="bulk"), SERVER)) == set()
+    assert found(checked(tmp_path, mailing(lanes="bulk"), SERVER)) == {"postroom.E001"}
 
 
 def test_what_production_needs_is_named_by_the_deployment_check_alone(tmp_path: Path) -> None:

@@ -100,6 +100,13 @@ def test_send_mail_arrives_once_after_the_commit(stack: Stack) -> None:
     assert copies() == 1
 
 
+def test_what_sendgrid_says_of_a_message_is_in_its_status(stack: Stack) -> None:
+    message: Any = EmailMultiAlternatives("Subject", "Text", to=["reject@sandbox.test"])
+    assert EmailBackend().send_messages([message]) == 1, "it is enqueued, whatever SendGrid will say"
+    eventually(lambda: stack.postroom.status(message.postroom_id).state == "rejected")
+    assert [error["message"] for error in stack.postroom.status(message.postroom_id).errors]
+
+
 def test_mass_mail_ends_in_one_report(stack: Stack) -> None:
     before = len(stack.sandbox.accepted())
     rows = [("Subject", f"Text {number}", None, [f"mass{number}@example.com"]) for number in range(20)]

@@ -14,6 +14,8 @@ from postroom.errors import Fault, InvalidMail
 _MAIL = policy.SMTP.clone(cte_type="7bit")
 _UNKNOWN = "application/octet-stream"
 
+NO_TEXT = "This text cannot be written in UTF-8. Attach it as bytes."
+
 
 class File(NamedTuple):
     content: bytes
@@ -34,14 +36,14 @@ class File(NamedTuple):
 
 
 def attachments(listed: list[Any]) -> list[dict[str, str]]:
-    """Each is a MIME part, or a tuple of file name, content and MIME type. Raises `InvalidMail`."""
+    """Each is a MIME part, or a tuple of file name, content and perhaps MIME type. Raises `InvalidMail`."""
     return [_file(number, each).to_json() for number, each in enumerate(listed)]
 
 
 def _file(number: int, attachment: Any) -> File:
     if isinstance(attachment, Message):
         return _file_of_part(attachment)
-    name, content, kind = attachment
+    name, content, kind = (*attachment, None)[:3]
     if hasattr(content, "message"):  # a Django message
         content = content.message()
     kind = kind or _guessed(name, content)
@@ -49,10 +51,28 @@ def _file(number: int, attachment: Any) -> File:
     if isinstance(content, Message):
         return File(Message.as_bytes(content, policy=_MAIL), kind, text)
     if isinstance(content, (bytes, bytearray, memoryview)):
-        return File(bytes(content), kind, text)
+        return File(bytes(content), _kind_of_bytes(bytes(content), kind), text)
     if content is None or isinstance(content, (int, float, list, dict)):
         raise InvalidMail([Fault(f"attachments.{number}", f"A {type(content).__name__} is no content of a file.")])
-    return File(str(content).encode(), f'{kind}; charset="utf-8"' if "charset" not in kind else kind, text)
+    try:
+        return File(str(content).encode(), _in_utf8(kind), text)
+    except UnicodeEncodeError:
+        raise InvalidMail([Fault(f"attachments.{number}", NO_TEXT)]) from None
+
+
+def _kind_of_bytes(content: bytes, kind: str) -> str:
+    """A text that is neither UTF-8 nor has a charset could not be read: as in Django, it is a file like any other."""
+    if _in_utf8(kind) == kind:
+        return kind
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return _UNKNOWN
+    return _in_utf8(kind)
+
+
+def _in_utf8(kind: str) -> str:
+    return f'{kind}; charset="utf-8"' if kind.startswith("text/") and "charset" not in kind else kind
 
 
 def _guessed(name: Any, content: Any) -> str:

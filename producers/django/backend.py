@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from django.core.mail.backends.base import BaseEmailBackend
@@ -73,6 +74,7 @@ class EmailBackend(BaseEmailBackend):  # type: ignore[misc]  # Django has no typ
 
     def _drafts(self, messages: list[Any]) -> Iterator[Draft]:
         for row, message in enumerate(messages):
+            message.anymail_status = Status.unsent()
             if not message.recipients():
                 continue
             try:
@@ -81,7 +83,7 @@ class EmailBackend(BaseEmailBackend):  # type: ignore[misc]  # Django has no typ
                 error.row = row if len(messages) > 1 else None
                 if not self.fail_silently:
                     raise
-                logger.warning("Left out a message: %s", _without_addresses(error))
+                _log(logging.WARNING, "Left out a message: %s", _without_addresses(error))
 
     def _draft(self, message: Any) -> Draft:
         own = dict(getattr(message, "postroom", None) or {})
@@ -124,8 +126,7 @@ class EmailBackend(BaseEmailBackend):  # type: ignore[misc]  # Django has no typ
         except PostroomError as error:
             if not self.fail_silently:
                 raise
-            reason = _without_addresses(error)
-            logger.error("Not enqueued, %d messages: %s", len(group), reason)  # noqa: TRY400  # that says it all
+            _log(logging.ERROR, "Not enqueued, %d messages: %s", len(group), _without_addresses(error))
             return False
         return True
 
@@ -151,6 +152,20 @@ def _identified(draft: Draft) -> Draft:
     id = draft.own.get("id") or ids.new_id()
     draft.message.postroom_id = id
     return draft._replace(own=draft.own | {"id": id})
+
+
+_is_logging = ContextVar("_is_logging", default=False)
+
+
+def _log(level: int, text: str, *arguments: object) -> None:
+    """Log it, unless that is what failed: a log handler that mails (Django's `AdminEmailHandler`) comes back here."""
+    if _is_logging.get():
+        return
+    token = _is_logging.set(True)
+    try:
+        logger.log(level, text, *arguments)
+    finally:
+        _is_logging.reset(token)
 
 
 def _without_addresses(error: PostroomError) -> str:

@@ -5,10 +5,12 @@ Anymail's attributes become what they became in anymail's backend for SendGrid.
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, tzinfo
+from email.utils import format_datetime
 from math import isfinite
 from typing import Any
 
 from django.core.mail import message as django_message
+from django.utils.functional import Promise
 
 from postroom.errors import Fault, InvalidMail
 from postroom.mail.recipients import FIELDS as RECIPIENTS
@@ -20,6 +22,7 @@ from producers.django.attributes import Attributes, merged, plain, texts
 _ORDER = {"text/plain": 0, "text/x-amp-html": 1, "text/html": 2}
 
 NO_LINE_BREAKS = "Header values can't contain newlines."
+NO_BINARY = "SendGrid takes text, which this {} is not. Attach it instead."
 
 
 class BadHeader(InvalidMail, getattr(django_message, "BadHeaderError", ValueError)):  # type: ignore[misc]
@@ -41,14 +44,14 @@ def body_of(
     is_dynamic = extra.pop("use_dynamic_template", str(attributes.template_id).startswith("d-"))
     common = extra.pop("personalizations") if isinstance(extra.get("personalizations"), dict) else {}
     data_field = _dynamic if is_dynamic else _legacy(merge_field_format)
-    headers = {str(name): plain(value) for name, value in message.extra_headers.items()}
+    headers = {str(name): _header(value) for name, value in message.extra_headers.items()}
     body = {
         "personalizations": [
             personalization | data_field(data)
             for personalization, data in _personalizations(message, attributes, common)
         ],
         **_people(message, headers),
-        "subject": str(message.subject),
+        "subject": _text(message.subject),
         "content": _content(message),
         "attachments": attachments(message.attachments),
         "headers": texts(headers),
@@ -80,7 +83,7 @@ def _lines(message: Any) -> Iterator[tuple[str, Any]]:
 
 def _listed(message: Any, field: str) -> Iterable[Any]:
     values = getattr(message, field) or ()
-    if isinstance(values, str):
+    if isinstance(values, (str, Promise)):
         raise TypeError(f'"{field}" must be a list or tuple')
     return values
 
@@ -105,12 +108,23 @@ def _content(message: Any) -> list[dict[str, str]]:
     """The bodies that are not empty: SendGrid takes no empty one, and renders a template by those that are there."""
     alternatives = getattr(message, "alternatives", None) or ()
     parts = [(message.body, f"text/{message.content_subtype}"), *alternatives]
-    content = [{"type": kind, "value": _text(value)} for value, kind in parts]
+    content = [{"type": kind, "value": _content_text(value, kind)} for value, kind in parts]
     return sorted((part for part in content if part["value"]), key=lambda part: _ORDER.get(part["type"], 3))
 
 
+def _content_text(value: Any, kind: str) -> str:
+    try:
+        return value.decode() if isinstance(value, bytes) else _text(value)
+    except UnicodeDecodeError:
+        raise InvalidMail([Fault("content", NO_BINARY.format(kind))]) from None
+
+
 def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return "" if value is None else str(value)
+
+
+def _header(value: Any) -> Any:
+    return format_datetime(value) if isinstance(value, datetime) else plain(value)
 
 
 def _personalizations(

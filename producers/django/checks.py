@@ -53,7 +53,7 @@ def _names_a_backend() -> bool:
 
 
 def _mailers() -> list[dict[str, Any]]:
-    """The arguments of each mailer that is Postroom's (Django 6.1); those of the one without any, else."""
+    """The options of each mailer that is Postroom's (Django 6.1); those of the one without any, else."""
     mailers = getattr(site, "MAILERS", {}).values()
     ours = [mailer.get("OPTIONS", {}) for mailer in mailers if mailer.get("BACKEND") == BACKEND]
-    return ours or [{}]
+    return [{name: value for name, value in options.items() if name != "fail_silently"} for options in ours] or [{}]

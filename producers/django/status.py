@@ -13,13 +13,18 @@ class RecipientStatus(NamedTuple):
 
 
 class Status(NamedTuple):
-    """Anymail's names. The status is `queued` for all: what comes later, `Postroom.status` tells."""
+    """Anymail's names. The status is `queued` for all that is enqueued: what comes later, `Postroom.status` tells."""
 
     message_id: str | None
-    status: frozenset[str]
+    status: frozenset[str] | None
     recipients: dict[str, RecipientStatus]
     #: There is no response: SendGrid has not been asked yet.
     esp_response: None = None
+
+    @classmethod
+    def unsent(cls) -> Self:
+        """Of a message until it is enqueued, and when it could not be."""
+        return cls(None, None, {})
 
     @classmethod
     def queued(cls, id: str | None, body: dict[str, Any]) -> Self:

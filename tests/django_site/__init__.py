@@ -1,5 +1,7 @@
 """The Django site that the tests run in this process, and what they ask it for."""
 
+from typing import Any
+
 import django
 from django.conf import settings
 
@@ -16,11 +18,29 @@ def set_up() -> None:
     if not settings.configured:
         settings.configure(
             **MAIL,
+            SECRET_KEY="secret",
             INSTALLED_APPS=["producers.django"],
             DATABASES={"default": DATABASE, "other": DATABASE},
             DEFAULT_FROM_EMAIL="Shop <shop@example.com>",
             SERVER_EMAIL="server@example.com",
             TIME_ZONE="Europe/Berlin",
             USE_I18N=False,
+            ROOT_URLCONF="tests.django_site.urls",
+            ALLOWED_HOSTS=["testserver"],
         )
         django.setup()
+
+
+def people(address: str) -> list[Any]:
+    """A value of ADMINS and MANAGERS."""
+    return [address] if django.VERSION >= (6, 0) else [("Name", address)]
+
+
+def forget_databases() -> None:
+    """Django keeps a database in memory open, so that it stays; the next test shall find another."""
+    from django.db import connections
+
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None:
+            connection.connection.close()
+            connection.connection = None
