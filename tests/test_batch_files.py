@@ -310,7 +310,7 @@ def test_values_are_escaped_in_html_and_nowhere_else(tmp_path: Path) -> None:
         ],
         "custom_args": {"type": "text/html", "value": "{{name}}"},
     }
-    filled = Template(json.dumps(body).encode(), "template.json").fill({"name": "<A & B>"})
+    filled = Template(body, "template.json").fill({"name": "<A & B>"})
     assert filled["subject"] == "<A & B>"
     assert [part["value"] for part in filled["content"]] == [
         "<A & B>",
@@ -321,20 +321,20 @@ def test_values_are_escaped_in_html_and_nowhere_else(tmp_path: Path) -> None:
 
 
 def test_a_value_with_braces_is_text() -> None:
-    template = Template(json.dumps({"subject": "{{name}}"}).encode(), "template.json")
+    template = Template({"subject": "{{name}}"}, "template.json")
     assert template.fill({"name": "{{ 7 * 7 }}{% raw %}"}) == {"subject": "{{ 7 * 7 }}{% raw %}"}
 
 
 def test_minified_css_is_no_comment_and_a_last_line_end_stays() -> None:
     css = "<style>@media print{#header{display:none}}</style>"
     body = {"content": [{"type": "text/html", "value": css + "<p>{{name}}</p>\n"}]}
-    filled = Template(json.dumps(body).encode(), "template.json").fill({"name": "Ann"})
+    filled = Template(body, "template.json").fill({"name": "Ann"})
     assert filled["content"][0]["value"] == css + "<p>Ann</p>\n"
 
 
 def test_columns_of_several_words_filters_and_conditions_work() -> None:
     text = "{{ row['first name'] | upper }}{% set x = 1 %}{% if plan == 'pro' %}!{% endif %}"
-    template = Template(json.dumps({"subject": text, "reply_to": {"email": "{{ x }}"}}).encode(), "template.json")
+    template = Template({"subject": text, "reply_to": {"email": "{{ x }}"}}, "template.json")
     with pytest.raises(ValueError, match=r"reply_to\.email: there is no column 'x'"):
         template.fill({"first name": "Ann", "plan": "pro"})
     assert template.fill({"first name": "Ann", "plan": "pro", "x": "y"})["subject"] == "ANN!"
@@ -621,3 +621,85 @@ def test_nothing_is_said_of_what_is_not_known() -> None:
     speed.saw(1, 0)
     assert (speed.rate, speed.seconds_left(5)) == (0, None)
     assert in_short(None) == "?"
+
+
+# Merging.
+
+#: The same for everybody, but for the personalization.
+NEWS = {
+    "personalizations": [{"to": [{"email": "{{email}}"}], "substitutions": {"-name-": "{{name}}"}}],
+    "from": {"email": "news@example.com"},
+    "subject": "News",
+    "content": [{"type": "text/plain", "value": "Hello -name-"}],
+}
+
+
+def test_recipients_of_a_spreadsheet_are_merged(
+    tmp_path: Path, redis_url: str, sandbox_server: SandboxServer, worker_process: Callable[..., Worker]
+) -> None:
+    worker_process()
+    template, people = write_json(tmp_path / "news.json", NEWS), tmp_path / "people.csv"
+    people.write_text("email,name\n" + "".join(f"reader{n}@example.com,Reader {n}\n" for n in range(25)))
+
+    words = ("--template", template, "--merge", "--per-request", "10", "--wait")
+    ran = postroom("batch", people, *words, POSTROOM_REDIS_URL=redis_url)
+
+    assert ran.code == 0, ran.err
+    assert f"{25:>10}  accepted" in ran.out
+    requests = sorted(sandbox_server.accepted(), key=lambda line: int(line["postroom_ids"][0].split(".")[1]))
+    assert [len(line["recipients"]) for line in requests] == [10, 10, 5]
+    assert [to for line in requests for to in line["recipients"]] == [f"reader{n}@example.com" for n in range(25)]
+
+
+def test_recipients_in_json_lines_are_merged_and_those_with_faults_left_out(
+    tmp_path: Path, redis_url: str, redis_server: RedisServer
+) -> None:
+    template = write_json(tmp_path / "news.json", {name: NEWS[name] for name in ("from", "subject", "content")})
+    good = {"to": [{"email": "ann@example.com"}], "substitutions": {"-name-": "Ann"}}
+    file = write_lines(tmp_path / "people.jsonl", [good, {"to": [{"email": "nobody"}]}, good])
+    words = ("batch", file, "--template", template, "--merge")
+
+    stopped = postroom(*words, POSTROOM_REDIS_URL=redis_url)
+    assert (stopped.code, waiting_keys(redis_server)) == (2, [])
+    assert f"{file}, line 2, row 1 can't be sent:" in stopped.err
+    assert "personalizations.0.to.0.email" in stopped.err
+
+    ran = postroom(*words, "--skip-invalid", "--json", POSTROOM_REDIS_URL=redis_url)
+    assert (ran.code, ran.document["total"], ran.document["skipped"]) == (0, 2, 1)
+
+
+def test_check_looks_at_recipients_beside_their_template(tmp_path: Path) -> None:
+    template = write_json(tmp_path / "news.json", {"from": {"email": "news@example.com"}, "template_id": "d-1"})
+    lines = [{"to": [{"email": "a@example.com"}]}, {"to": [{"email": "b@example.com"}], "substitutions": {"a": "b"}}]
+    file = write_lines(tmp_path / "people.jsonl", lines)
+
+    ran = check(file, template, "--merge")
+
+    assert ran.out.splitlines()[0] == "line 1, row 0: ok"
+    assert "personalizations.0.substitutions" in ran.out.splitlines()[1]
+    assert ran.code == 2
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        (NEWS | {"subject": "News for {{name}}"}, "subject: a placeholder outside of the personalization"),
+        (NEWS | {"personalizations": []}, "does not have one personalization"),
+        (NEWS | {"personalizations": NEWS["personalizations"] * 2}, "does not have one personalization"),
+        (NEWS | {"from": {"email": "nobody"}}, "from.email"),
+    ],
+)
+def test_a_template_that_cannot_be_merged_says_why(tmp_path: Path, template: dict[str, Any], says: str) -> None:
+    people = tmp_path / "people.csv"
+    people.write_text("email,name\nann@example.com,Ann\n")
+    ran = check(people, write_json(tmp_path / "news.json", template), "--merge")
+    assert (ran.code, ran.out) == (2, "")
+    assert says in ran.err
+    assert "news.json" in ran.err
+
+
+def test_merging_needs_a_template(tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "people.jsonl", [])
+    assert "--merge needs --template" in check(file, None, "--merge").err
+    assert "--per-request goes with --merge" in check(file, None, "--per-request", "10").err
+    assert "1<=x<=1000" in check(file, None, "--merge", "--per-request", "1001").err

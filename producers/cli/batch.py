@@ -16,6 +16,7 @@ from producers.cli.files.checking import check as check_rows
 from producers.cli.files.checking import checker
 from producers.cli.files.feed import Feed
 from producers.cli.files.inputs import called, opened, whole
+from producers.cli.files.mailing import ONE, Mailing, divided, parsed
 from producers.cli.files.rows import Row, json_lines
 from producers.cli.interruption import Interrupted, Interruption
 from producers.cli.mails import show_counts, show_failures
@@ -30,6 +31,8 @@ from producers.intake import terms as checked_terms
 @click.command(cls=WaitingCommand, name="batch")
 @click.argument("file")
 @click.option("--template", metavar="FILE", help="For CSV: a v3 body as JSON, whose strings have {{column}} in them.")
+@click.option("--merge", is_flag=True, help="Send one mail to all recipients, up to a thousand in a request.")
+@click.option("--per-request", type=click.IntRange(1, 1000), metavar="N", help="With --merge: at most N in a request.")
 @click.option("--delimiter", default=",", show_default=True, help="What separates the fields of CSV.")
 @click.option("--check", is_flag=True, help="Only look at each row; enqueue nothing. Exit 2 if one has faults.")
 @click.option("--skip-invalid", is_flag=True, help="Leave out the rows that have faults, and enqueue the others.")
@@ -43,6 +46,8 @@ def command(
     file: str,
     *,
     template: str | None,
+    merge: bool,
+    per_request: int | None,
     delimiter: str,
     check: bool,
     skip_invalid: bool,
@@ -54,6 +59,10 @@ def command(
     FILE has one v3 body as JSON on each line (.jsonl); or it is a .csv of recipients, whose first line names the
     columns, with --template. - is standard input. Empty lines are skipped. Lines are counted from 1, rows from 0.
 
+    With --merge, a recipient costs a small part of a mail, but a request in doubt is all of its recipients in doubt.
+    Only the personalization of the template has placeholders then; or FILE has one personalization on each line
+    (.jsonl), and the template has none.
+
     Nothing is sent before all rows are checked and stored: without --skip-invalid one bad row stops it all. With
     --key, the same command after a failure goes on where it stopped, and nothing is enqueued twice.
 
@@ -61,15 +70,18 @@ def command(
     """
     settings = Settings.from_environment()
     with_terms = checked_terms(settings, **{name: value for name, value in terms.items() if name != "key"})
-    faults_of = checker(settings, with_terms)
+    if not merge and per_request is not None:
+        raise click.UsageError("--per-request goes with --merge.")
     with opened(file) as lines, Interruption(abrupt=True) as interruption:
-        rows = _rows(lines, file, template, delimiter)
+        rows, merged = _rows(lines, file, template, delimiter, merge=merge)
+        mailing = Mailing(merged, per_request or 1000)
+        faults_of = checker(mailing.intake(settings, with_terms, template or file))
         if check:
             return check_rows(rows, faults_of, out, interruption)
         with open_postroom(settings) as postroom:
             with display(out) as shown:
                 feed = Feed(rows, interruption, shown, faults_of=faults_of if skip_invalid else None)
-                batch_id = _enqueue(postroom, feed, file, terms)
+                batch_id = _enqueue(postroom, feed, mailing, file, terms)
                 shown.note(f"Batch {batch_id}: {feed.total} mails are enqueued{_without(feed)}.")
                 if wait is not None:
                     subject = waiting.batch(postroom, batch_id, shown)
@@ -77,30 +89,44 @@ def command(
             return _show_id(out, feed, batch_id) if wait is None else _show_results(out, postroom, feed, batch_id)
 
 
-def _rows(lines: BinaryIO, file: str, template: str | None, delimiter: str) -> Iterator[Row]:
+def _rows(
+    lines: BinaryIO, file: str, template: str | None, delimiter: str, *, merge: bool
+) -> tuple[Iterator[Row], dict[str, Any] | None]:
+    """The rows; and if these are recipients to be merged, what all of them get."""
     suffix = Path(file).suffix.lower()
+    is_json = suffix in (".jsonl", ".ndjson", ".json")
     if template is None:
+        if merge:
+            raise click.UsageError("--merge needs --template FILE: the mail that all recipients get.")
         if suffix == ".csv":
             raise click.UsageError("A .csv of recipients needs --template FILE: the mail that each of them gets.")
-        return json_lines(lines, called(file))
-    if suffix in (".jsonl", ".ndjson", ".json"):
-        raise click.UsageError(f"--template goes with CSV; {file} has whole mails in it.")
+        return json_lines(lines, called(file)), None
+    if is_json and not merge:
+        raise click.UsageError(f"--template goes with CSV, or with --merge; {file} has whole mails in it.")
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise click.UsageError(f"--delimiter is one character, not {delimiter!r}.")
+    body = parsed(whole(template), template)
+    if is_json:
+        return json_lines(lines, called(file)), body
     from producers.cli.files.spreadsheet import spreadsheet  # noqa: PLC0415  # jinja2 is slow to load
-    from producers.cli.files.template import Template  # noqa: PLC0415
+    from producers.cli.files.template import Template, has_placeholder  # noqa: PLC0415
 
-    return spreadsheet(lines, called(file), Template(whole(template), template), delimiter)
+    common = None
+    if merge:
+        common, body = divided(body, template)
+        if varying := [part for part, value in common.items() if has_placeholder(value)]:
+            raise bad_input(f"{template}, {varying[0]}: a placeholder outside of the personalization.", ONE)
+    return spreadsheet(lines, called(file), Template(body, template), delimiter), common
 
 
-def _enqueue(postroom: Postroom, feed: Feed, file: str, terms: dict[str, Any]) -> str:
+def _enqueue(postroom: Postroom, feed: Feed, mailing: Mailing, file: str, terms: dict[str, Any]) -> str:
     """Raises `CommandFailed`, which says where in the file, and whether anything is enqueued."""
     mails = iter(feed)
     try:
         first = next(mails, None)
         if first is None:
             raise _nothing(file, feed)
-        return postroom.enqueue_batch(chain([first], mails), **terms).id
+        return mailing.enqueue(postroom, chain([first], mails), terms).id
     except InvalidMail as error:
         raise _invalid(file, feed, error) from None
     except Interrupted as interrupted:

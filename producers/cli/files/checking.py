@@ -5,27 +5,24 @@ from typing import Any
 
 from postroom import ids
 from postroom.errors import Fault, InvalidMail
-from postroom.settings import Settings
-from postroom.terms import Terms
 from producers.cli.files.feed import faulty_row
 from producers.cli.files.rows import Row
 from producers.cli.interruption import Interruption
 from producers.cli.mails import faults_as_text
 from producers.cli.output import Output
-from producers.intake import Intake
+from producers.intake import Taken
 from producers.results import MOST_IN_JSON
 
 
-def checker(settings: Settings, terms: Terms) -> Callable[[Row], tuple[Fault, ...]]:
-    """A function that finds the faults of a row; none, if it would be enqueued."""
-    intake = Intake(settings)
+def checker(take: Callable[[Any, str], Taken]) -> Callable[[Row], tuple[Fault, ...]]:
+    """A function that finds the faults of a row; none, if it would be enqueued. `take` is that of its mailing."""
     id = ids.new_id()
 
     def faults_of(row: Row) -> tuple[Fault, ...]:
         if row.faults:
             return row.faults
         try:
-            intake.take(row.mail, ids.mail_id(ids.chunk_id(id, row.row), 0), terms=terms)
+            take(row.mail, ids.mail_id(ids.chunk_id(id, row.row), 0))
         except InvalidMail as error:
             return tuple(error.faults)
         return ()

@@ -6,7 +6,6 @@ Values that go into HTML (content of the type text/html or text/x-amp-html) are 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import msgspec
 from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError
 from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
@@ -53,13 +52,13 @@ def _environment(*, is_html: bool) -> SandboxedEnvironment:
 class Template:
     """A mail with placeholders. Each string is compiled once."""
 
-    def __init__(self, text: bytes, name: str) -> None:
-        """`text` is a v3 body in JSON. Raises `CommandFailed`; `name` is the file's."""
+    def __init__(self, body: dict[str, Any], name: str) -> None:
+        """`body` is one of SendGrid's v3 API, or a part of one. Raises `CommandFailed`; `name` is the file's."""
         self._name = name
         self._text = _environment(is_html=False)
         self._html = _environment(is_html=True)
         try:
-            self._fill = self._compiled(_parsed(text, name), "", is_html=False)
+            self._fill = self._compiled(body, "", is_html=False)
         except RecursionError:
             raise bad_input(f"{name} is nested too deeply.") from None
 
@@ -74,7 +73,7 @@ class Template:
         return body
 
     def _compiled(self, part: Any, path: str, *, is_html: bool) -> _Fill:
-        if not _has_placeholder(part):
+        if not has_placeholder(part):
             return lambda _values, _faults: part
         if isinstance(part, str):
             return self._string(part, path, is_html=is_html)
@@ -117,26 +116,14 @@ class Template:
         return fill
 
 
-def _has_placeholder(part: Any) -> bool:
+def has_placeholder(part: Any) -> bool:
     if isinstance(part, str):
         return "{{" in part or "{%" in part
     if isinstance(part, dict | list):
-        return any(map(_has_placeholder, part.values() if isinstance(part, dict) else part))
+        return any(map(has_placeholder, part.values() if isinstance(part, dict) else part))
     return False
 
 
 def _is_content(path: str) -> bool:
     head, _, index = path.rpartition(".")
     return head == "content" and index.isdigit()
-
-
-def _parsed(text: bytes, name: str) -> dict[str, Any]:
-    try:
-        body = msgspec.json.decode(text)
-    except UnicodeError:
-        raise bad_input(f"{name} is not JSON: it is not UTF-8.") from None
-    except msgspec.DecodeError as error:
-        raise bad_input(f"{name} is not JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise bad_input(f"{name} is no mail: a v3 body is a JSON object.")
-    return body

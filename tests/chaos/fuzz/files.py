@@ -11,6 +11,7 @@ from postroom.names import Lane
 from postroom.settings import Settings
 from producers.cli.failure import CommandFailed
 from producers.cli.files.checking import checker
+from producers.cli.files.mailing import Mailing, parsed
 from producers.cli.files.rows import Row, json_lines
 from producers.cli.files.spreadsheet import spreadsheet
 from producers.cli.files.template import Template
@@ -42,9 +43,8 @@ class Files:
         self._findings = findings
         self._corpus = corpus()
         settings = Settings()
-        self._faults_of = checker(
-            settings, terms(settings, lane=Lane.BULK, expires_in=None, send_at=None, on_doubt="resend")
-        )
+        with_terms = terms(settings, lane=Lane.BULK, expires_in=None, send_at=None, on_doubt="resend")
+        self._faults_of = checker(Mailing().intake(settings, with_terms, "FILE"))
         self.rows = 0
 
     def try_one(self, random: Random) -> str:
@@ -67,7 +67,7 @@ class Files:
         lines = io.BytesIO(text)
         if template is None:
             return json_lines(lines, "FILE.jsonl")
-        return spreadsheet(lines, "FILE.csv", Template(template, "TEMPLATE.json"))
+        return spreadsheet(lines, "FILE.csv", Template(parsed(template, "TEMPLATE.json"), "TEMPLATE.json"))
 
     def _judge(self, door: str, row: Row, text: bytes) -> bool:
         """Whether the row is refused."""
