@@ -12,7 +12,7 @@ UPGRADE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-CODE := celeryconfig.py postroom producers sandbox worker tests $(wildcard benchmarks examples)
+CODE := celeryconfig.py postroom producers sandbox worker tests $(wildcard benchmarks docs_build examples)
 
 UV := uv==0.13.9
 COMPILE := $(VENV)/lock/bin/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --only-binary :all: \
@@ -21,7 +21,7 @@ COMPILE := $(VENV)/lock/bin/uv pip compile --quiet $(UPGRADE) --universal --pyth
 SAME := --constraint requirements/dev.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos bench check format lock clean
+.PHONY: help demo test chaos bench docs check format lock clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ chaos: $(VENV)/dev.stamp ## Do one thing to a fleet for long: PART="kills --time
 
 bench: $(VENV)/dev.stamp $(VENV)/bench.stamp ## Measure Postroom beside its peers: ARGS="postroom celery --mails-scale 0.2"
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/docs.stamp ## Build the documentation site into site/
+	@$(BIN)/python -m zensical build --strict --clean
+	@echo "site/index.html is its first page"
 
 check: $(VENV)/dev.stamp ## Check style, types and which part imports which
 	$(BIN)/ruff check $(CODE)
@@ -54,10 +58,11 @@ lock: $(VENV)/lock/bin/uv ## Pin every dependency by hash in requirements/
 	@$(COMPILE) --output-file requirements/demo.txt $(SAME) --extra demo --extra flower --group build pyproject.toml
 	@$(COMPILE) --output-file requirements/worker.txt $(SAME) --extra worker --extra cli --extra gateway pyproject.toml
 	@$(COMPILE) --output-file requirements/build.txt $(SAME) --group build
+	@$(COMPILE) --output-file requirements/docs.txt $(SAME) --extra cli --group build --group docs pyproject.toml
 	@$(COMPILE) --output-file requirements/bench.txt --group bench
 
 clean: ## Remove .venv, the caches and built files
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist site .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/pip:
@@ -78,7 +83,13 @@ $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(BIN)/pip
 	@echo "Installing what the tests need into $(VENV), once (about a minute)"
 	@$(PIP) install --progress-bar off --require-hashes -r requirements/dev.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
-	@touch $@ $(VENV)/demo.stamp
+	@touch $@ $(VENV)/demo.stamp $(VENV)/docs.stamp
+
+$(VENV)/docs.stamp: requirements/docs.txt pyproject.toml | $(BIN)/pip
+	@echo "Installing what the documentation needs into $(VENV), once (about a minute)"
+	@$(PIP) install --progress-bar off --require-hashes -r requirements/docs.txt
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
 
 # The peers, and nothing of Postroom's.
 $(VENV)/bench.stamp: requirements/bench.txt | $(BIN)/pip

@@ -105,13 +105,12 @@ def _rows(
         raise click.UsageError(f"--template goes with CSV, or with --merge; {file} has whole mails in it.")
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise click.UsageError(f"--delimiter is one character, not {delimiter!r}.")
-    body = parsed(whole(template), template)
     if is_json:
-        return json_lines(lines, called(file)), body
+        return json_lines(lines, called(file)), parsed(whole(template), template)
     from producers.cli.files.spreadsheet import spreadsheet  # noqa: PLC0415  # jinja2 is slow to load
     from producers.cli.files.template import Template, has_placeholder  # noqa: PLC0415
 
-    common = None
+    body, common = parsed(whole(template), template), None
     if merge:
         common, body = divided(body, template)
         if varying := [part for part, value in common.items() if has_placeholder(value)]:
