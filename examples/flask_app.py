@@ -2,10 +2,11 @@
 
 from flask import Flask, request
 
-from producers import InvalidMail, Postroom, QueueUnavailable, UnknownId
+from producers.flask import Postroom, answer_errors
 
 app = Flask(__name__)
-postroom = Postroom()
+postroom = Postroom(app)
+answer_errors(app)
 
 
 @app.post("/welcome")
@@ -23,14 +24,3 @@ def welcome():
 @app.get("/mails/<id>")
 def show(id):
     return {"id": id, "state": postroom.status(id).state}
-
-
-@app.errorhandler(InvalidMail)
-@app.errorhandler(UnknownId)
-def refuse(error):
-    return {"detail": str(error)}, 404 if isinstance(error, UnknownId) else 422
-
-
-@app.errorhandler(QueueUnavailable)
-def unavailable(_error):
-    return {"detail": "No mail can be sent right now. Please try again."}, 503

@@ -2,23 +2,23 @@
 
 import ast
 import io
+import re
 import subprocess
 import sys
 import time
 import tokenize
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from postroom.names import State
 from tests.mails import addresses
-from tests.servers import ROOT, Program, clean_environment, eventually, free_port, running
+from tests.servers import ROOT, clean_environment, eventually, running
 from tests.stack import Stack, running_stack
+from tests.web import EXAMPLES, WebApp
 
-EXAMPLES = ROOT / "examples"
 #: An answer without Redis comes within a second; this allows for a busy machine.
 SOON = 1.5
 
@@ -29,63 +29,70 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield started
 
 
-class WebApp(Program):
-    """One of the web apps of the examples, on its own server. `asks` is how an address is handed over."""
-
-    def __init__(self, name: str, words: list[str], asks: str, directory: Path, redis_url: str) -> None:
-        port = free_port()
-        self.asks = asks
-        self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", *[word.format(port=port, examples=EXAMPLES) for word in words]]
-        super().__init__(name, command, directory / f"{name}.log", {"POSTROOM_REDIS_URL": redis_url})
-
-    def is_ready(self) -> bool:
-        try:
-            return self.get("/mails/none").status_code == 404
-        except httpx.TransportError:
-            return False
-
-    def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path, trust_env=False, verify=False)
-
-    def welcome(self, address: str) -> httpx.Response:
-        content: Any = {self.asks: {"address": address}}
-        return httpx.post(f"{self.url}/welcome", **content, trust_env=False, verify=False)
-
-
+#: Each web app's server, the module, and how an address is handed over.
 APPS = {
-    "fastapi": (["uvicorn", "--app-dir", "{examples}", "--port", "{port}", "fastapi_app:app"], "json"),
-    "flask": (["flask", "--app", "{examples}/flask_app", "run", "--port", "{port}"], "data"),
-    "django": (["gunicorn", "--pythonpath", "{examples}", "--bind", "127.0.0.1:{port}", "django_app"], "data"),
+    "fastapi": ("uvicorn", "fastapi_app", "json"),
+    "flask": ("flask", "flask_app", "data"),
+    "django": ("gunicorn", "django_app:application", "data"),
 }
 
 
 @pytest.mark.parametrize("name", APPS)
 def test_a_web_app_answers_at_once_and_its_mail_is_sent(name: str, stack: Stack, tmp_path: Path) -> None:
-    with running(WebApp(name, *APPS[name], tmp_path, stack.redis.url)) as app:
-        answer = app.welcome(f"{name}@example.com")
+    server, module, asks = APPS[name]
+    with running(WebApp(server, module, tmp_path, POSTROOM_REDIS_URL=stack.redis.url)) as app:
+
+        def welcome(address: str) -> httpx.Response:
+            return app.post("/welcome", **{asks: {"address": address}})
+
+        answer = welcome(f"{name}@example.com")
         assert answer.status_code == 202
         id = answer.json()["id"]
         eventually(lambda: app.get(f"/mails/{id}").json() == {"id": id, "state": "accepted"})
-        assert app.welcome(f"{name}@example.com").json() == {"id": id}
-        assert app.welcome(f"{name}2@example.com").json() != {"id": id}
+        assert welcome(f"{name}@example.com").json() == {"id": id}
+        assert welcome(f"{name}2@example.com").json() != {"id": id}
 
-        invalid = app.welcome("nobody")
+        invalid = welcome("nobody")
         assert (invalid.status_code, "personalizations.0.to.0.email" in invalid.json()["detail"]) == (422, True)
         assert app.get("/mails/unknown").status_code == 404
 
         stack.redis.pause()
         asked = time.monotonic()
-        away = app.welcome(f"{name}3@example.com")
+        away = welcome(f"{name}3@example.com")
         took = time.monotonic() - asked
         stack.redis.resume()
         assert (away.status_code, took < SOON) == (503, True)
-        assert away.json() == {"detail": "No mail can be sent right now. Please try again."}
+        if name == "django":
+            assert away.json() == {"detail": "No mail can be sent right now. Please try again."}
+        else:
+            assert (away.json()["may_be_enqueued"], away.headers["retry-after"]) == (True, "5")
 
-        id = app.welcome(f"{name}3@example.com").json()["id"]
+        id = welcome(f"{name}3@example.com").json()["id"]
         eventually(lambda: app.get(f"/mails/{id}").json()["state"] == "accepted")
     sent = [line["recipients"][0] for line in stack.sandbox.accepted()]
     assert [sent.count(f"{name}{number}@example.com") for number in ("", "2", "3")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["fastapi", "flask"])
+def test_a_page_shows_the_live_progress_of_a_batch(name: str, stack: Stack, tmp_path: Path) -> None:
+    server = APPS[name][0]
+    with running(WebApp(server, f"{name}_progress", tmp_path, POSTROOM_REDIS_URL=stack.redis.url)) as app:
+        page = app.get("/")
+        assert page.headers["content-type"].startswith("text/html")
+        assert "EventSource" in page.text
+        assert not re.search(r"https?://|src=|href=", page.text), "it needs nothing from elsewhere"
+        assert page.text.count("/newsletter") == 2
+
+        stack.redis.pause()
+        away = app.post("/newsletter?readers=300")
+        stack.redis.resume()
+        assert (away.status_code, away.elapsed.total_seconds() < SOON) == (503, True)
+        assert away.json()["detail"]
+
+        answer = app.post("/newsletter?readers=300")
+        assert answer.status_code == 202
+        events = app.listen(f"/newsletter/{answer.json()['id']}/progress")
+        assert (events[-1].name, events[-1].data["accepted"]) == ("complete", 300)
 
 
 def run(source: str, stack: Stack) -> str:
