@@ -170,15 +170,19 @@ class AsyncBatch:
         return f"AsyncBatch({self.id!r})"
 
     async def progress(self) -> Progress:
+        """How far it is."""
         return await self._postroom.progress(self.id)
 
     async def wait(self, timeout: float | None = None) -> AsyncReport:  # noqa: ASYNC109  # as Batch.wait
+        """Wait until every mail is finished. Raises `TimeoutError` after `timeout` seconds."""
         return await self._postroom.wait(self.id, timeout)
 
     async def report(self) -> AsyncReport:
+        """Its results; `final_at` is None while it is still under way."""
         return await self._postroom.report(self.id)
 
     async def cancel(self) -> Cancellation:
+        """Cancel what is left of it."""
         return await self._postroom.cancel(self.id)
 
 

@@ -99,8 +99,9 @@ class Postroom:
     ) -> "Batch":
         """Enqueue one mail to many recipients as a batch whose mails go `per_request` (1 to 1000) in one request.
 
-        `template` is a mail without `personalizations`; a recipient is an address, or a personalization of SendGrid's
-        v3 `mail/send` with what is its own (`dynamic_template_data`, `substitutions`, `custom_args`, …): a mapping, a
+        `template` is a mail without `personalizations`.
+        `recipients` are addresses, or personalizations of SendGrid's v3 `mail/send` with what is their own
+        (`dynamic_template_data`, `substitutions`, `custom_args`, …), each a mapping, a
         `sendgrid.helpers.mail.Personalization`, or JSON as bytes. Any iterable, also a generator of millions.
 
         Each recipient is a mail of the batch, with an id, a state and a row in the report. When SendGrid refuses a
@@ -151,6 +152,7 @@ class Postroom:
         return self._drive(self._operations.evidence(events))
 
     def close(self) -> None:
+        """Close the connections. A call after that opens new ones."""
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -197,13 +199,17 @@ class Batch:
         return f"Batch({self.id!r})"
 
     def progress(self) -> Progress:
+        """How far it is."""
         return self._postroom.progress(self.id)
 
     def wait(self, timeout: float | None = None) -> Report:
+        """Wait until every mail is finished. Raises `TimeoutError` after `timeout` seconds."""
         return self._postroom.wait(self.id, timeout)
 
     def report(self) -> Report:
+        """Its results; `final_at` is None while it is still under way."""
         return self._postroom.report(self.id)
 
     def cancel(self) -> Cancellation:
+        """Cancel what is left of it."""
         return self._postroom.cancel(self.id)

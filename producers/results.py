@@ -42,6 +42,7 @@ class Progress(msgspec.Struct, frozen=True):
 
     @property
     def finished(self) -> int:
+        """Mails that nothing more happens to by itself."""
         return self.accepted + self.failed
 
     @property
@@ -51,6 +52,7 @@ class Progress(msgspec.Struct, frozen=True):
 
     @property
     def is_final(self) -> bool:
+        """Whether every mail is finished."""
         return self.final_at is not None
 
 
@@ -99,7 +101,7 @@ class Report(_Counted):
 
 @dataclass(frozen=True, slots=True)
 class AsyncReport(_Counted):
-    """The same for asyncio."""
+    """`Report` for asyncio: `failed` is an async iterator."""
 
     failed: AsyncIterator[Failure] = field(repr=False)
 

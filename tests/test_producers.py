@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +17,7 @@ import msgspec
 import pytest
 from sendgrid.helpers.mail import Attachment, Content, From, Mail, Personalization, To
 
+import producers
 from postroom import payload
 from postroom.ids import chunk_id, mail_id
 from postroom.names import State
@@ -50,6 +52,16 @@ with Postroom() as postroom:
     postroom.enqueue_batch(mails({count}))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
 """
+
+
+def test_every_public_name_is_there_and_in_its_home() -> None:
+    """They are loaded when they are first asked for."""
+    assert set(producers._HOMES) == set(producers.__all__)
+    for name in producers.__all__:
+        assert getattr(producers, name) is getattr(import_module(producers._HOMES[name]), name)
+    assert set(producers.__all__) <= set(dir(producers))
+    with pytest.raises(AttributeError, match="has no attribute 'Postrom'"):
+        _ = producers.Postrom
 
 
 @pytest.fixture
