@@ -75,6 +75,13 @@ def test_the_calls_of_the_readme_do_what_it_says(tmp_path: Path) -> None:
     assert shown == "3 True\n"
 
 
+def test_the_merge_of_its_page_sends_one_request(reader: Reader, stack: Stack) -> None:
+    with more_accepted(stack, 1):
+        shown = reader.python(block("docs/merging.md", "enqueue_merge(template, readers)"))
+    assert shown.startswith("{'accepted': 2, 'rejected': 0")
+    assert stack.sandbox.accepted()[-1]["recipients"] == ["ann@example.com", "bob@example.com"]
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/operating.md"])
 def test_a_worker_is_started_as_it_is_printed(page: str, tmp_path: Path, own_redis_server: RedisServer) -> None:
     """It says that it is ready, and the doctor hears of it."""

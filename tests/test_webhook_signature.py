@@ -173,9 +173,9 @@ def _shown(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519
     "wrong",
     [
         *("", ",", "nonsense", "SG.key", KEY[:-4], KEY + "AAAA", f"{KEY}, nonsense"),
-        _shown(ec.generate_private_key(ec.SECP384R1())),
-        _shown(rsa.generate_private_key(65_537, 2048)),
-        _shown(ed25519.Ed25519PrivateKey.generate()),
+        pytest.param(_shown(ec.generate_private_key(ec.SECP384R1())), id="another curve"),
+        pytest.param(_shown(rsa.generate_private_key(65_537, 2048)), id="RSA"),
+        pytest.param(_shown(ed25519.Ed25519PrivateKey.generate()), id="Ed25519"),
     ],
 )
 def test_another_thing_than_a_key_is_told_at_the_start(wrong: str) -> None:
