@@ -6,6 +6,9 @@ PYTHON ?= python3
 PART ?=
 # Passed on to pytest by `make test`, e.g. ARGS="-k retry".
 ARGS ?=
+# What `make django` runs on: the first of these that there is.
+NEWER ?= $(shell for python in python3.14 python3.13 python3.12; do \
+	if $$python -c "" 2>/dev/null; then echo $$python; break; fi; done)
 # `make lock UPGRADE=--upgrade` takes the newest versions; without it, pins stay as they are where they still fit.
 UPGRADE ?=
 
@@ -21,7 +24,7 @@ COMPILE := $(VENV)/lock/bin/uv pip compile --quiet $(UPGRADE) --universal --pyth
 SAME := --constraint requirements/dev.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos bench docs check format lock clean
+.PHONY: help demo test django chaos bench docs check format lock clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +34,9 @@ demo: $(VENV)/demo.stamp ## Start Redis, a local SendGrid and a worker, and send
 
 test: $(VENV)/dev.stamp ## Run the tests, against real servers on this machine
 	@$(BIN)/python -m pytest $(ARGS)
+
+django: $(VENV)/django.stamp ## Run the tests of Django's door on the newest Django, which needs Python 3.12 or newer
+	@$(VENV)/django/bin/python -m pytest $(wildcard tests/test_django_*.py) $(ARGS)
 
 chaos: $(VENV)/dev.stamp ## Do one thing to a fleet for long: PART="kills --times 2000"; without it, list them
 	@CHAOS_COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) $(BIN)/python -m tests.chaos $(PART)
@@ -84,6 +90,16 @@ $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(BIN)/pip
 	@$(PIP) install --progress-bar off --require-hashes -r requirements/dev.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/demo.stamp $(VENV)/docs.stamp
+
+$(VENV)/django.stamp: requirements/dev.txt pyproject.toml | $(BIN)/pip
+	@test -n "$(NEWER)" || { echo "The newest Django needs Python 3.12 or newer; try: make django NEWER=/path/to/python3.13"; exit 1; }
+	@echo "Installing what the tests need into $(VENV)/django, once (about a minute), with $$($(NEWER) --version)"
+	@$(NEWER) -m venv --clear $(VENV)/django
+	@$(VENV)/django/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes \
+		-r requirements/dev.txt
+	@$(VENV)/django/bin/python -m pip --disable-pip-version-check --no-input install --quiet --no-deps \
+		--no-build-isolation --editable .
+	@touch $@
 
 $(VENV)/docs.stamp: requirements/docs.txt pyproject.toml | $(BIN)/pip
 	@echo "Installing what the documentation needs into $(VENV), once (about a minute)"
