@@ -4,7 +4,7 @@
 PYTHON ?= python3
 # What `make chaos` does: a scenario and its options.
 PART ?=
-# Passed on to pytest by `make test`, e.g. ARGS="-k retry".
+# Passed on to pytest by `make test`, e.g. ARGS="-k retry"; ARGS="-n 0" runs the tests one after another.
 ARGS ?=
 # What `make django` runs on: the first of these that there is.
 NEWER ?= $(shell for python in python3.14 python3.13 python3.12; do \
@@ -33,7 +33,7 @@ demo: $(VENV)/demo.stamp ## Start Redis, a local SendGrid and a worker, and send
 	@$(BIN)/postroom demo
 
 test: $(VENV)/dev.stamp ## Run the tests, against real servers on this machine
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 django: $(VENV)/django.stamp ## Run the tests of Django's door on the newest Django, which needs Python 3.12 or newer
 	@$(VENV)/django/bin/python -m pytest $(wildcard tests/test_django_*.py) $(ARGS)

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.servers import OPEN, RedisServer, SandboxServer, Worker, clean_environment, running
+from tests.turnstile import Turnstile
+
+#: Of this run of the tests, whichever of its processes this is.
+TURNSTILE = Turnstile(os.environ.get("PYTEST_XDIST_TESTRUNUID", f"pid-{os.getpid()}"))
 
 
 def pytest_configure() -> None:
@@ -16,9 +20,17 @@ def pytest_configure() -> None:
     A shell starts what runs in the background with SIGINT ignored, which all that the tests start would inherit.
     """
     for name in set(os.environ) - set(clean_environment()):
-        del os.environ[name]
+        if not name.startswith("PYTEST_XDIST_"):
+            del os.environ[name]
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test marked `alone` measures something: while it runs, the other processes of pytest-xdist run no test."""
+    with TURNSTILE.alone() if item.get_closest_marker("alone") else TURNSTILE.among_others():
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -159,7 +159,7 @@ class Protocol(RuleBasedStateMachine):
     def enqueue_batch(self, data: st.DataObject) -> None:
         """Its producer may die on the way."""
         sizes = data.draw(st.lists(st.integers(1, 3), max_size=2))
-        merged = data.draw(st.sampled_from([False, False, True]))
+        merged = data.draw(st.sampled_from([False, False, False, True]))
         terms = data.draw(st.fixed_dictionaries(TERMS))
         then = data.draw(st.sampled_from([None, "then"]))
         how_far = data.draw(st.sampled_from(["announced", "announced", "announced", "sealed", "stored", "opened"]))

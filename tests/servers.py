@@ -58,8 +58,11 @@ def free_port() -> int:
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without what this machine's user may have set for a Postroom or Celery of their own."""
-    own = ("POSTROOM_", "SENDGRID_", "CELERY_", "FLOWER_")
+    """The environment without what this machine's user may have set for a Postroom or Celery of their own.
+
+    Nor is a pytest that a test starts one of those that share the tests.
+    """
+    own = ("POSTROOM_", "SENDGRID_", "CELERY_", "FLOWER_", "PYTEST_XDIST_")
     return {name: value for name, value in os.environ.items() if not name.startswith(own)}
 
 

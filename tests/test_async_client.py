@@ -139,6 +139,7 @@ async def test_an_async_generator_that_fails_leaves_its_error_and_nothing_else(
     assert len(batch_ids(redis_url, batch.id)) == 40
 
 
+@pytest.mark.alone
 async def test_many_may_enqueue_at_once(postroom: AsyncPostroom) -> None:
     ids = await asyncio.gather(*[postroom.enqueue(mail(f"reader{number}@example.com")) for number in range(5000)])
     assert len(set(ids)) == 5000
@@ -177,6 +178,7 @@ def test_a_client_made_at_import_works_in_one_event_loop_after_another(redis_url
     assert done.stdout == f"{['queued'] * 21}\n"
 
 
+@pytest.mark.alone
 async def test_the_event_loop_is_never_held_for_10_ms(redis_url: str) -> None:
     async with AsyncPostroom(Settings(redis_url=redis_url)) as postroom:
         await postroom.enqueue_batch(mails(1))
@@ -191,6 +193,7 @@ async def test_the_event_loop_is_never_held_for_10_ms(redis_url: str) -> None:
     assert late < 0.1
 
 
+@pytest.mark.alone
 def test_the_first_calls_do_not_hold_the_event_loop_either(redis_url: str) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", FIRST_CALLS],

@@ -187,6 +187,7 @@ def test_what_is_no_array_of_events_is_an_error(postroom: Postroom, body: Any) -
         postroom.evidence(body)
 
 
+@pytest.mark.alone
 async def test_thousands_of_events_hold_the_event_loop_for_moments(redis_url: str, driver: Driver) -> None:
     async with AsyncPostroom(Settings(redis_url=redis_url)) as postroom:
         batch = await postroom.enqueue_batch(mails(200))

@@ -115,6 +115,7 @@ def test_watchers_in_threads_share_a_look_until_it_is_old(redis_server: RedisSer
             watching.stream("unknown")
 
 
+@pytest.mark.alone
 async def test_a_hundred_streams_do_not_hold_the_event_loop(redis_server: RedisServer, redis_url: str) -> None:
     async with AsyncPostroom(Settings(redis_url=redis_url)) as postroom:
         id = (await postroom.enqueue_batch(mails(1))).id

@@ -154,13 +154,13 @@ def test_the_ledger_goes_where_the_model_goes(quick_redis: str) -> None:
 
 #: A rule left out of the scripts: the script, what stands there, and what stands there then.
 LEFT_OUT = {
-    "claim_takes_queued": ("claim", "if state == QUEUED then", "if state == QUEUED or state == SENDING then"),
+    "claim_takes_queued": ("claim", "if state == wanted then", "if state == wanted or state == SENDING then"),
     "claim_repeats": ("claim", "if window then return repeated(window) end", ""),
     "repeat_omits_settled": ("claim", "if chunk and state_of(chunk, row) == SENDING then", "if chunk then"),
     "proof_settles": ("events", "prove(chunk, row, event[2])", ""),
     "stale_is_ignored": ("settle", "elseif mine and state == SENDING then", "elseif state == SENDING then"),
     "heals_own_doubt": ("settle", "note_of(chunk, row).nonce == args.nonce", "true"),
-    "settle_leaves_window": ("settle", "table.remove(group[2], place)", ""),
+    "settle_leaves_window": ("settle", "  rows[row] = nil\n", ""),
     "failure_after_doubt_is_unresolved": ("settle", "note.doubts > 0 and UNRESOLVED or state", "state"),
     "judged_is_doubted": ("sweep", "  doubt(chunk, row, reason, nonce)\n", "  do return requeue(chunk, row) end\n"),
     "hold_never_requeues": ("sweep", "chunk.policy ~= 'resend' or ", ""),
