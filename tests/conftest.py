@@ -1,5 +1,6 @@
 """Fixtures: real servers for the tests, and their logs in the reports of failures."""
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator
@@ -24,6 +25,12 @@ def pytest_configure() -> None:
             del os.environ[name]
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Python does not go through thousands of collected tests (half a second) again and again while one of them runs."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -60,9 +60,9 @@ def free_port() -> int:
 def clean_environment() -> dict[str, str]:
     """The environment without what this machine's user may have set for a Postroom or Celery of their own.
 
-    Nor is a pytest that a test starts one of those that share the tests.
+    Nor is a pytest that a test starts one of those that share the tests, or its make a part of `make test`.
     """
-    own = ("POSTROOM_", "SENDGRID_", "CELERY_", "FLOWER_", "PYTEST_XDIST_")
+    own = ("POSTROOM_", "SENDGRID_", "CELERY_", "FLOWER_", "PYTEST_XDIST_", "MAKE", "MFLAGS")
     return {name: value for name, value in os.environ.items() if not name.startswith(own)}
 
 

@@ -1,7 +1,6 @@
 """Source: what a task sends from, a chunk of a batch or the singles of a lane. Claims windows, and gives them back."""
 
 from collections.abc import Iterator
-from itertools import groupby
 from typing import NamedTuple, Protocol, Unpack
 
 from celery.utils.log import get_logger
@@ -93,11 +92,11 @@ def _held(chunk: str, mails: list[tuple[int, int]], content: Content) -> Iterato
         for place, attempt in mails:
             yield Held(chunk, [place], attempt, content.body(place))
         return
-    for has_content, same in groupby(
-        sorted(mails, key=lambda mail: content.has(mail[0])), key=lambda mail: content.has(mail[0])
-    ):
-        places, attempts = zip(*same, strict=True)
-        yield Held(chunk, list(places), max(attempts), content.body(*places) if has_content else None)
+    present = [mail for mail in mails if content.has(mail[0])]
+    absent = [mail for mail in mails if not content.has(mail[0])]
+    for together in filter(None, (present, absent)):
+        places, attempts = zip(*together, strict=True)
+        yield Held(chunk, list(places), max(attempts), content.body(*places))
 
 
 def _unpacked(chunk: str, packed: bytes | None) -> Content:
