@@ -28,7 +28,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Python does not go through thousands of collected tests (half a second) again and again while one of them runs."""
+    """Have Python not go through thousands of collected tests (0.5 s) again and again while one of them runs."""
     gc.collect()
     gc.freeze()
 
