@@ -40,11 +40,10 @@ class Content(NamedTuple):
 
     def body(self, *places: int) -> bytes | None:
         """The body of a request for these mails; several go in one request only if they are merged."""
-        parts = [self.parts[place] for place in places if self.has(place)]
-        present = [part for part in parts if part is not None]
-        if len(present) < len(places):
+        parts = [part for place in places if place < len(self.parts) and (part := self.parts[place]) is not None]
+        if len(parts) < len(places):
             return None
-        return present[0] if self.template is None else merged(self.template, present)
+        return parts[0] if self.template is None else merged(self.template, parts)
 
 
 def merged(template: bytes, personalizations: Sequence[bytes]) -> bytes:

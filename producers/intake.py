@@ -15,8 +15,6 @@ from postroom.terms import Terms
 
 T = TypeVar("T")
 
-BOTH_TIMES = "give send_at in the mail or as an argument of enqueue, not both"
-
 
 class Taken(NamedTuple):
     """A mail's body as it goes on the wire (of a merged one, its personalization), and how many recipients it has.
@@ -91,6 +89,14 @@ def hashed(key: str | None) -> str | None:
     return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
 
 
+def faults_of_site(body: dict[str, Any], terms: Terms, domains: frozenset[str] | None) -> list[Fault]:
+    """What SendGrid would take, but not this site's settings, or the arguments of this call."""
+    faults = mails.domain_faults(body, domains) if domains else []
+    if terms.send_at is not None and "send_at" in body:
+        faults.append(Fault("send_at", "give send_at in the mail or as an argument of enqueue, not both"))
+    return faults
+
+
 class Intake:
     """Checks mails under one set of settings."""
 
@@ -110,10 +116,6 @@ class Intake:
         return Taken(mails.wire(body, id), canonical, mails.count_recipients(body))
 
     def _check(self, body: dict[str, Any], terms: Terms) -> None:
-        faults = mails.faults(body, now=time.time())
-        if terms.send_at is not None and "send_at" in body:
-            faults.append(Fault("send_at", BOTH_TIMES))
-        if self._domains and not self._redirect_to:
-            faults += mails.domain_faults(body, self._domains)
-        if faults:
+        domains = None if self._redirect_to else self._domains
+        if faults := [*mails.faults(body, now=time.time()), *faults_of_site(body, terms, domains)]:
             raise InvalidMail(faults)

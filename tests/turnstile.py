@@ -1,7 +1,6 @@
 """Turnstile: lets a test of one process run while no other process runs any."""
 
 import fcntl
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,13 +8,14 @@ from typing import IO
 
 
 class Turnstile:
-    """Files by which the processes of one run wait for each other; `run` names it.
+    """Files in a directory, by which processes wait for each other.
 
     Who wants to be alone shuts the gate, so that nobody else begins, and waits until all others have ended.
     """
 
-    def __init__(self, run: str) -> None:
-        self._path = Path(tempfile.gettempdir()) / f"postroom-tests-{run}"
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -38,4 +38,4 @@ class Turnstile:
             yield file
 
     def _file(self, name: str) -> IO[bytes]:
-        return Path(f"{self._path}-{name}").open("ab")  # its lock ends when it is closed
+        return (self._directory / name).open("ab")  # its lock ends when it is closed

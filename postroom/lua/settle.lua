@@ -1,8 +1,8 @@
 -- Settle: what became of the mails of a window. Each mail is counted once, however often a settle is repeated.
 --
 -- args.groups: {chunk, {{rows, kind, reason, receipt, errors, delay}, …}}; `rows` are of one request. `errors` is JSON
--- text, `delay` the milliseconds until a retry. Returns a msgpack map: `trims`, chunks whose payload is to be trimmed; `stale`, how many
--- outcomes came too late to count; `paused`, why the account is paused after this, or nothing.
+-- text, `delay` the milliseconds until a retry. Returns a msgpack map: `trims`, chunks whose payload is to be trimmed;
+-- `stale`, how many outcomes came too late to count; `paused`, why the account is paused after this, or nothing.
 
 -- Redis keeps what a script has written before it fails, so what is malformed must fail before.
 assert(type(args.nonce) == 'string' and type(args.account) == 'string', 'a settle names its window and its account')
