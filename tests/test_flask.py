@@ -14,7 +14,7 @@ from producers.flask import Postroom
 from tests.mails import mail
 from tests.servers import RedisServer, eventually, running
 from tests.stack import Stack, running_stack
-from tests.web import Listener, WebApp, connections
+from tests.web import AWAY, Listener, WebApp, connections
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,14 @@ def test_an_app_made_before_a_fork_serves_in_every_process(stack: Stack, tmp_pat
             eventually(lambda id=id: stack.postroom.status(id).state == "accepted")  # type: ignore[misc]
         assert app.stop() == 0
         assert "Traceback" not in app.log()
+
+
+def test_a_mail_that_comes_just_after_redis_has_died_is_not_enqueued(site: WebApp, stack: Stack) -> None:
+    site.post("/mails", json=mail())
+    stack.redis.kill()
+    away = site.post("/mails", json=mail())
+    stack.redis.start()
+    assert away.json() == AWAY
 
 
 def test_a_stream_ends_by_itself_before_gunicorn_takes_its_worker_for_dead(stack: Stack, tmp_path: Path) -> None:

@@ -16,6 +16,12 @@ from tests.servers import ROOT, Program, RedisServer, eventually, free_port
 EXAMPLES = ROOT / "examples"
 #: An answer without Redis comes within a second (seconds); this allows for a busy machine.
 SOON = 1.5
+#: What is answered while it is away.
+AWAY = {
+    "error": "queue_unavailable",
+    "detail": "The mail queue does not answer right now. Please try again.",
+    "may_be_enqueued": False,
+}
 PYTHON = [sys.executable, "-W", "error", "-m"]
 #: How the frameworks' servers are started; `{port}` is where they listen, `{app}` is like `module:app`.
 SERVERS = {
